@@ -1,0 +1,41 @@
+"""Settings, frozen; each class reads its own environment variables in ``from_env()``, and nothing else reads any.
+
+Empty variables count as absent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import attrs
+
+
+def _text(env: Mapping[str, str], *names: str) -> str | None:
+    """Return the first of the variables ``names`` that is set and not empty."""
+    return next((env[name] for name in names if env.get(name)), None)
+
+
+@attrs.frozen(kw_only=True)
+class RegistrySettings:
+    """Where the registry is.
+
+    Attributes:
+        url: ``http(s)://`` address or ``sqlite:///path``; ``None`` means the embedded default.
+        data_dir: Folder of the embedded registry's database and of the tracking journals; ``None`` means the
+            platform's folder for user data.
+        token_path: File that holds a bearer token (``KF_PIPELINES_SA_TOKEN_PATH``).
+    """
+
+    url: str | None = None
+    data_dir: str | None = None
+    token_path: str | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> RegistrySettings:
+        """Return the settings that the environment names."""
+        return cls(
+            url=_text(env, "MODELREG_REGISTRY_URL"),
+            data_dir=_text(env, "MODELREG_DATA_DIR"),
+            token_path=_text(env, "KF_PIPELINES_SA_TOKEN_PATH"),
+        )

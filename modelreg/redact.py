@@ -1,0 +1,72 @@
+"""The one place that takes credentials out of text before anyone can read it.
+
+Whatever goes into a message, a log line, a ``repr``, a journal or a cache record passes through here first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
+
+#: What stands where a credential stood.
+REDACTED = "***"
+
+# Compared in lower case, by substring: X-Amz-Security-Token, sig (Azure SAS), AWSAccessKeyId, X-Goog-Signature ...
+_SECRET_PARAMETER = re.compile(
+    r"sig|token|secret|passw|pwd|credential|access_?key|api_?key|authorization|code|session", re.IGNORECASE
+)
+_SECRET_HEADER = re.compile(r"auth|token|secret|cookie|key|password|credential", re.IGNORECASE)
+# A URL inside running text: up to white space or a closing quote or bracket.
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_BEARER_IN_TEXT = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+
+def redact_url(url: str) -> str:
+    """Return ``url`` without user info and without the values of query parameters that hold credentials.
+
+    Example:
+        >>> redact_url("https://ann:pw@host/path?X-Amz-Signature=abc&versionId=1")
+        'https://***@host/path?X-Amz-Signature=***&versionId=1'
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # What cannot be parsed cannot be cleaned: keep the scheme alone.
+        return url.split("://", 1)[0] + "://" + REDACTED
+    return parts._replace(netloc=_clean_netloc(parts), query=_clean_query(parts.query), fragment="").geturl()
+
+
+def _clean_netloc(parts: SplitResult) -> str:
+    _, at, host = parts.netloc.rpartition("@")
+    return f"{REDACTED}@{host}" if at else host
+
+
+def _clean_query(query: str) -> str:
+    return "&".join(_clean_parameter(parameter) for parameter in query.split("&")) if query else ""
+
+
+def _clean_parameter(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    return f"{name}={REDACTED}" if equals and value and _SECRET_PARAMETER.search(name) else parameter
+
+
+def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return ``headers`` with the values of those that carry credentials replaced.
+
+    Example:
+        >>> redact_headers({"Authorization": "Bearer abc", "Accept": "*/*"})
+        {'Authorization': '***', 'Accept': '*/*'}
+    """
+    return {name: REDACTED if _SECRET_HEADER.search(name) else value for name, value in headers.items()}
+
+
+def redact_text(text: str) -> str:
+    """Return ``text`` with every URL in it redacted, and every bearer or basic credential.
+
+    Example:
+        >>> redact_text("GET https://ann:pw@host/x failed")
+        'GET https://***@host/x failed'
+    """
+    text = _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
+    return _BEARER_IN_TEXT.sub(lambda match: f"{match.group(1)} {REDACTED}", text)

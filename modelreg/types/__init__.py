@@ -1,0 +1,70 @@
+"""What users hold: the resources of the registry, their states, and how to list them.
+
+The names are those of Kubeflow's ``model_registry.types``, and more.
+"""
+
+from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, Metric, ModelArtifact, Parameter
+from modelreg.types.base import (
+    BaseResource,
+    CustomProperties,
+    MetadataValue,
+    ProtoValue,
+    StructValue,
+    SupportedTypes,
+    UnknownValue,
+)
+from modelreg.types.experiments import Experiment, ExperimentRun
+from modelreg.types.models import ModelVersion, RegisteredModel
+from modelreg.types.options import ListOptions, Page
+from modelreg.types.serving import InferenceService, ServeModel, ServingEnvironment
+from modelreg.types.states import (
+    ArtifactState,
+    ArtifactTypeQueryParam,
+    ExecutionState,
+    ExperimentRunState,
+    ExperimentRunStatus,
+    ExperimentState,
+    InferenceServiceState,
+    ModelVersionState,
+    OrderByField,
+    ParameterType,
+    RegisteredModelState,
+    SortOrder,
+)
+
+__all__ = [
+    "Artifact",
+    "ArtifactState",
+    "ArtifactTypeQueryParam",
+    "BaseResource",
+    "CustomProperties",
+    "DataSet",
+    "DocArtifact",
+    "ExecutionState",
+    "Experiment",
+    "ExperimentRun",
+    "ExperimentRunState",
+    "ExperimentRunStatus",
+    "ExperimentState",
+    "InferenceService",
+    "InferenceServiceState",
+    "ListOptions",
+    "MetadataValue",
+    "Metric",
+    "ModelArtifact",
+    "ModelVersion",
+    "ModelVersionState",
+    "OrderByField",
+    "Page",
+    "Parameter",
+    "ParameterType",
+    "ProtoValue",
+    "RegisteredModel",
+    "RegisteredModelState",
+    "ServeModel",
+    "ServingEnvironment",
+    "SortOrder",
+    "StructValue",
+    "SupportedTypes",
+    "UnknownValue",
+]
