@@ -6,7 +6,7 @@ Resources are mutable where the contract lets a PATCH change them and frozen whe
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 import attrs
 from attrs import field, setters
@@ -48,9 +48,9 @@ class UnknownValue:
 
 
 #: What a user may put into custom properties.
-SupportedTypes = Union[bool, int, float, str]
+SupportedTypes = bool | int | float | str
 #: What custom properties may hold when they are read.
-MetadataValue = Union[SupportedTypes, StructValue, ProtoValue, UnknownValue]
+MetadataValue = bool | int | float | str | StructValue | ProtoValue | UnknownValue
 CustomProperties = dict[str, MetadataValue]
 
 
