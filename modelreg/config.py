@@ -39,3 +39,27 @@ class RegistrySettings:
             data_dir=_text(env, "MODELREG_DATA_DIR"),
             token_path=_text(env, "KF_PIPELINES_SA_TOKEN_PATH"),
         )
+
+
+@attrs.frozen(kw_only=True)
+class S3LocationSettings:
+    """Where S3 URIs point that are built from a path alone.
+
+    Attributes:
+        bucket: The bucket (``AWS_S3_BUCKET``).
+        endpoint: The storage's address (``AWS_S3_ENDPOINT``).
+        region: The region (``AWS_DEFAULT_REGION``).
+    """
+
+    bucket: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> S3LocationSettings:
+        """Return the settings that the environment names."""
+        return cls(
+            bucket=_text(env, "AWS_S3_BUCKET"),
+            endpoint=_text(env, "AWS_S3_ENDPOINT"),
+            region=_text(env, "AWS_DEFAULT_REGION"),
+        )
