@@ -17,6 +17,8 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+# Settings of the test run itself.
+_OWN_PREFIX = "MODELREG_TESTS_"
 REQUIRE_VARIABLE = "MODELREG_TESTS_REQUIRE"
 
 # Variables that carry credentials, endpoints or settings of the person who runs the tests.
@@ -47,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     required = config.getoption("--require-servers") or os.environ.get(REQUIRE_VARIABLE) == "1"
     for name in [*os.environ]:
+        if name.startswith(_OWN_PREFIX):
+            continue
         if name.startswith(_FOREIGN_PREFIXES) or name.lower() in _FOREIGN_NAMES:
             del os.environ[name]
     os.environ.update(_OFFLINE_CLOUDS)
