@@ -1,0 +1,116 @@
+"""What storage says about remote files, and what a transfer gives back: frozen data."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from modelreg.storage.uri import StorageURI
+
+
+@attrs.frozen
+class RemoteFile:
+    """One file as a listing saw it.
+
+    Attributes:
+        path: Where it belongs under the fetched tree: relative, ``/`` between segments, already validated.
+        size: Bytes; ``None`` where only a read can tell (an HTTP answer without a length).
+        identity: Changes when the content does: ``etag:..``, ``generation:..``, ``version:..``, ``mtime:..``; empty
+            where the source has none.
+        sha256: Hex digest where the source vouches for one, else ``None``.
+        location: What its backend reads it by (an object key, a URL, a local path); may hold credentials.
+    """
+
+    path: str
+    size: int | None
+    identity: str = ""
+    sha256: str | None = None
+    location: str = attrs.field(default="", repr=False)
+
+
+@attrs.frozen
+class RemoteTree:
+    """What lies under a URI: one file, or every selected file of a folder.
+
+    Attributes:
+        uri: The URI that was asked for.
+        files: Sorted by path.
+        is_file: The URI names one file rather than a folder.
+        immutable: The URI can never mean other content (a version, a commit, a digest).
+    """
+
+    uri: StorageURI
+    files: tuple[RemoteFile, ...]
+    is_file: bool
+    immutable: bool = False
+
+    @property
+    def identity(self) -> str:
+        """One text that changes when any file appears, goes or changes; empty if some file has no identity."""
+        if not all(file.identity for file in self.files):
+            return ""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.path}\0{file.size}\0{file.identity}\n".encode())
+        return f"tree:{digest.hexdigest()}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files whose size is known."""
+        return sum(file.size or 0 for file in self.files)
+
+
+@attrs.frozen
+class Downloaded:
+    """One file that has arrived whole.
+
+    Attributes:
+        file: What was asked for.
+        sha256: Hex digest of the bytes that came.
+        size: Bytes that came.
+        data: The bytes of a small file (``bytes`` or another buffer), else ``None``.
+        path: The partial file that holds the bytes of a large one, else ``None``.
+    """
+
+    file: RemoteFile
+    sha256: str
+    size: int
+    data: Any = attrs.field(default=None, repr=False)
+    path: Path | None = None
+
+
+@attrs.frozen
+class UploadedFile:
+    """One file that was pushed.
+
+    Attributes:
+        path: Relative to what was pushed; the file's own name where one file was.
+        sha256: Hex digest.
+        size: Bytes.
+        executable: Whether its owner may execute it.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    executable: bool = False
+
+
+@attrs.frozen
+class PushResult:
+    """What a push wrote.
+
+    Attributes:
+        uri: Where it is now, without credentials.
+        digest: ``sha256:<hex>`` of the tree's manifest (what ``fetch(uri, digest=...)`` verifies).
+        size: Bytes of all files.
+        files: Every file, sorted by path.
+    """
+
+    uri: str
+    digest: str
+    size: int
+    files: tuple[UploadedFile, ...]
