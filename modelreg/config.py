@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import attrs
 
@@ -40,6 +41,20 @@ class RegistrySettings:
             token_path=_text(env, "KF_PIPELINES_SA_TOKEN_PATH"),
         )
 
+    @property
+    def data_folder(self) -> Path:
+        """The folder of what modelreg keeps on this machine; it may not exist yet."""
+        if self.data_dir is not None:
+            return Path(self.data_dir).expanduser().absolute()
+        from platformdirs import user_data_path
+
+        return user_data_path("modelreg", appauthor=False)
+
+    @property
+    def database(self) -> Path:
+        """The embedded registry's database; it may not exist yet."""
+        return self.data_folder / "registry.db"
+
 
 @attrs.frozen(kw_only=True)
 class S3LocationSettings:
@@ -63,3 +78,20 @@ class S3LocationSettings:
             endpoint=_text(env, "AWS_S3_ENDPOINT"),
             region=_text(env, "AWS_DEFAULT_REGION"),
         )
+
+
+@attrs.frozen(kw_only=True)
+class CertificateSettings:
+    """Which certificate authorities the environment says to trust.
+
+    Attributes:
+        bundles: Path of a file of certificates, by the variable that names it.
+    """
+
+    bundles: Mapping[str, str] = attrs.field(factory=dict)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> CertificateSettings:
+        """Return the settings that the environment names."""
+        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
+        return cls(bundles={name: env[name] for name in names if env.get(name)})
