@@ -15,7 +15,8 @@ Machines drift, so contenders take turns (``a b c a b c``) and medians are compa
 yesterday's run of another. A contender's ``run`` is timed by the wall clock, unless it returns its own figures: a
 number of seconds, or a mapping of figures such as ``{"wall_s": 1.2, "cpu_s": 0.4, "peak_rss": 1e8}``.
 
-Run a script by ``tox -e bench -- tests/benchmarks/NAME.py [--rounds N] [--write]``.
+Run a script by ``tox -e bench -- tests/benchmarks/NAME.py [--rounds N] [--write]``. After harness was imported, the real
+servers of the integration tests can be, too: ``real_servers`` and ``faulty_proxy``.
 """
 
 from __future__ import annotations
@@ -33,14 +34,13 @@ import venv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "benchmarks.md"
 #: Where peers are installed, each in an environment of its own, kept between runs.
 PEERS = ROOT / ".tox" / "bench-peers"
 
-Figures: TypeAlias = float | Mapping[str, float] | None
+sys.path.append(str(ROOT / "tests" / "integration"))
 
 
 def _nothing() -> None:
@@ -151,6 +151,12 @@ def milliseconds(seconds: float) -> str:
     """Return ``seconds`` as milliseconds with three figures that count."""
     value = seconds * 1000
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def per_second(seconds: float, count: int = 1) -> str:
+    """Return how many of ``count`` things that took ``seconds`` go into one second."""
+    value = count / seconds
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def ratio(ours: float, theirs: float) -> str:
