@@ -62,7 +62,7 @@ def main() -> None:
         proxy = stack.enter_context(FaultyProxy((parts.hostname, parts.port)))
         ours = stack.enter_context(worker(sys.executable, "modelreg"))
         theirs = stack.enter_context(worker(peer, "model_registry"))
-        rows = [_row(url, proxy, ours, theirs, operation, report.rounds) for operation in OPERATIONS]
+        rows = [_row(url, proxy, (ours, theirs), operation, report.rounds) for operation in OPERATIONS]
     header = (
         "call",
         "modelreg ms",
@@ -81,12 +81,11 @@ def _fill(url: str) -> None:
             registry.register_model(f"model-{number:04}", "s3://models/old/1", "1", "onnx", "1")
 
 
-def _row(url: str, proxy: FaultyProxy, ours: Worker, theirs: Worker, operation: str, rounds: int) -> tuple[str, ...]:
+def _row(url: str, proxy: FaultyProxy, workers: tuple[Worker, Worker], operation: str, rounds: int) -> tuple[str, ...]:
     name, calls = OPERATIONS[operation]
-    sides = [Contender("ours", partial(ours.run, url, operation, calls))]
-    sides += [Contender("theirs", partial(theirs.run, url, operation, calls))]
+    sides = [Contender(str(side), partial(side.run, url, operation, calls)) for side in workers]
     our_s, their_s = (timing.median() / calls for timing in interleave(sides, rounds=rounds))
-    our_requests, their_requests = (_requests(proxy, side, operation) for side in (ours, theirs))
+    our_requests, their_requests = (_requests(proxy, side, operation) for side in workers)
     return (
         *(name, milliseconds(our_s), milliseconds(their_s), ratio(our_s, their_s)),
         *(str(our_requests), str(their_requests), ratio(our_requests, their_requests)),

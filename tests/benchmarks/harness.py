@@ -15,8 +15,8 @@ Machines drift, so contenders take turns (``a b c a b c``) and medians are compa
 yesterday's run of another. A contender's ``run`` is timed by the wall clock, unless it returns its own figures: a
 number of seconds, or a mapping of figures such as ``{"wall_s": 1.2, "cpu_s": 0.4, "peak_rss": 1e8}``.
 
-Run a script by ``tox -e bench -- tests/benchmarks/NAME.py [--rounds N] [--write]``. After harness was imported, the real
-servers of the integration tests can be, too: ``real_servers`` and ``faulty_proxy``.
+Run a script by ``tox -e bench -- tests/benchmarks/NAME.py [--rounds N] [--write]``. After harness was imported, the
+real servers of the integration tests can be, too: ``real_servers`` and ``faulty_proxy``.
 """
 
 from __future__ import annotations

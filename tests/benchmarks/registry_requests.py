@@ -1,7 +1,7 @@
 """The six requests that the registry benchmarks share, and what the registry holds when they are made.
 
-They are those that Kubeflow's server was measured with: 2,000 models with two properties each, one run with 1,000 points
-of one metric.
+They are those that Kubeflow's server was measured with: 2,000 models with two properties each, one run with 1,000
+points of one metric.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def main() -> None:
         rows = [_row(request, sides, report.rounds) for request in REQUESTS]
     header = ("request, one keep-alive connection", "SQLite /s", "x", "PostgreSQL /s", "x", "Kubeflow's server /s")
     note = (
-        "Kubeflow's figures are quoted: they were taken on comparable hardware, on PostgreSQL with fsync off as here. `x`"
-        " is how many times theirs ours is. The last row is in ms, and there less is better."
+        "Kubeflow's figures are quoted: they were taken on comparable hardware, on PostgreSQL with fsync off as here."
+        " `x` is how many times theirs ours is. The last row is in ms, and there less is better."
     )
     report.publish(f"{markdown_table(header, rows)}\n\n{note}")
 
