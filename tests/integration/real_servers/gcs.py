@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from real_servers.process import NotInstalled, answers, find_program, free_port, running
@@ -36,9 +38,15 @@ class GCSServer:
 
     def create_bucket(self, name: str) -> None:
         """Make bucket ``name``."""
-        body = f'{{"name": "{name}"}}'.encode()
-        headers = {"Content-Type": "application/json"}
-        with urlopen(Request(f"{self.url}/storage/v1/b?project=test", data=body, headers=headers), timeout=30):
+        self._post("/storage/v1/b?project=test", json.dumps({"name": name}).encode(), "application/json")
+
+    def put(self, bucket: str, name: str, content: bytes) -> None:
+        """Write an object."""
+        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, safe='')}"
+        self._post(path, content, "application/octet-stream")
+
+    def _post(self, path: str, content: bytes, content_type: str) -> None:
+        with urlopen(Request(self.url + path, data=content, headers={"Content-Type": content_type}), timeout=60):
             pass
 
 
