@@ -1,0 +1,78 @@
+"""What importing modelreg loads, name by name, and how long it takes.
+
+A module that is new in a list below costs every program that imports modelreg: look twice before you add it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+# What must never be loaded before a call needs it.
+HEAVY = {
+    "adlfs",
+    "boto3",
+    "botocore",
+    "falcon",
+    "gcsfs",
+    "granian",
+    "grpc",
+    "lark",
+    "numpy",
+    "obstore",
+    "psycopg",
+    "rich",
+} | {
+    "s3fs",
+    "sqlite3",
+}
+PACKAGE = ["modelreg", "modelreg._version"]
+# Generous, as machines that run tests are busy: several times what a quiet one measures.
+LIMIT_S = {"import modelreg": 0.060, "from modelreg import ModelRegistry": 0.900}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The names of the modules that ``statement`` loads in a new process, beyond those of an empty program."""
+    report = "import json, sys; before = set(sys.modules); {}; print(json.dumps(sorted(set(sys.modules) - before)))"
+    result = subprocess.run(
+        [sys.executable, "-c", report.format(statement)], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(result.stdout))
+
+
+def seconds(statement: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True)
+    return time.perf_counter() - start
+
+
+def test_importing_the_package_loads_no_other_module_of_it_and_no_library():
+    own_or_foreign = {
+        name for name in loaded_by("import modelreg") if name.partition(".")[0] not in sys.stdlib_module_names
+    }
+
+    assert sorted(own_or_foreign) == PACKAGE
+
+
+@pytest.mark.parametrize("statement", LIMIT_S)
+def test_importing_loads_nothing_heavy(statement: str):
+    assert loaded_by(statement) & HEAVY == set()
+
+
+def test_importing_the_registry_loads_these_libraries():
+    loaded = {name.partition(".")[0] for name in loaded_by("from modelreg import ModelRegistry")}
+
+    assert sorted(loaded - sys.stdlib_module_names - {"modelreg"}) == []
+
+
+@pytest.mark.parametrize("statement", LIMIT_S)
+def test_importing_is_quick(statement: str):
+    # The two take turns, so that a machine that slows down slows both.
+    pairs = [(seconds("pass"), seconds(statement)) for _ in range(7)]
+
+    assert statistics.median(ours - bare for bare, ours in pairs) < LIMIT_S[statement]
