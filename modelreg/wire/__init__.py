@@ -1,0 +1,1 @@
+"""Conversion between what users hold and what goes over the wire; nothing else."""
