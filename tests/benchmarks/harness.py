@@ -105,6 +105,16 @@ def _run_once(contender: Contender) -> Mapping[str, float]:
     return {"wall_s": figures if isinstance(figures, float) else elapsed}
 
 
+def repeated(call: Callable[[], object], count: int) -> Callable[[], None]:
+    """Return a function that makes ``call`` ``count`` times, for what is too quick to time alone."""
+
+    def run() -> None:
+        for _ in range(count):
+            call()
+
+    return run
+
+
 def run_process(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> dict[str, float]:
     """Return ``wall_s``, ``cpu_s`` and ``peak_rss`` (bytes) of one whole process; POSIX only.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from harness import Contender, Report, interleave, markdown_table, milliseconds, per_second
+from harness import Contender, Report, interleave, markdown_table, milliseconds, per_second, repeated
 from modelreg.testing.registry import serve_registry
 from registry_requests import REQUESTS, KeepAlive, Requests
 
@@ -54,21 +53,11 @@ def _subfolder(folder: Path, name: str) -> Path:
 
 def _row(request: str, sides: dict[str, Requests], rounds: int) -> tuple[str, ...]:
     name, calls = REQUESTS[request]
-    contenders = [Contender(side, _repeated(requests, request, calls)) for side, requests in sides.items()]
+    contenders = [Contender(side, repeated(requests[request], calls)) for side, requests in sides.items()]
     seconds = [timing.median() / calls for timing in interleave(contenders, rounds=rounds)]
     told = milliseconds if request == "history" else per_second
     cells = [text for ours in seconds for text in (told(ours), f"{KUBEFLOW[request] / ours:.1f}")]
     return (f"{name}, ms" if request == "history" else name, *cells, told(KUBEFLOW[request]))
-
-
-def _repeated(requests: Requests, request: str, calls: int) -> Callable[[], None]:
-    call = requests[request]
-
-    def run() -> None:
-        for _ in range(calls):
-            call()
-
-    return run
 
 
 if __name__ == "__main__":
