@@ -1,4 +1,4 @@
-"""The registry inside the process, as a user calls it: the six requests, and how they grow with the number of models."""
+"""The registry inside the process, as a user calls it: the six requests, and their growth with the number of models."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import Contender, Report, interleave, markdown_table, milliseconds, per_second, repeated
-from registry_requests import FILTER, MODELS, POINTS, REQUESTS
-
 from modelreg import ModelRegistry
 from modelreg.types import ListOptions, Metric, RegisteredModel
+from registry_requests import FILTER, MODELS, POINTS, REQUESTS
 
 #: Models that the growth is measured at.
 SIZES = (1_000, 10_000, 100_000)
