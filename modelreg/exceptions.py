@@ -88,7 +88,13 @@ class MissingExtra(ModelRegError, ImportError):
 
 
 class StoreError(ModelRegError):
-    """The registry refused, failed or could not be reached."""
+    """The registry refused, failed or could not be reached.
+
+    Attributes:
+        maybe_done: Whether the registry may have done what was asked although no usable answer came.
+    """
+
+    maybe_done: bool = False
 
 
 class UnsupportedType(InvalidInput, StoreError, TypeError):
@@ -105,10 +111,14 @@ class RegistryError(StoreError):
         url: Redacted URL of the request, where there was one.
         field: The field that the server named, where it did.
         next_step: What the reader can do about it.
+
+    Attributes:
+        retry_after_s: Seconds that the server asked to wait, if it did.
     """
 
     #: The status that the embedded registry answers with where none is given.
     default_status = 500
+    retry_after_s: float | None = None
 
     def __init__(
         self,
@@ -171,14 +181,9 @@ Duplicate = DuplicateError
 
 
 class RateLimited(RegistryError):
-    """The registry wants fewer requests (429).
-
-    Attributes:
-        retry_after_s: Seconds that the server asked to wait, if it did.
-    """
+    """The registry wants fewer requests (429)."""
 
     default_status = 429
-    retry_after_s: float | None = None
 
 
 class ServerError(RegistryError):

@@ -16,6 +16,7 @@ from modelreg.types.base import (
 from modelreg.types.experiments import Experiment, ExperimentRun
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.types.options import ListOptions, Page
+from modelreg.types.pager import Pager
 from modelreg.types.serving import InferenceService, ServeModel, ServingEnvironment
 from modelreg.types.states import (
     ArtifactState,
@@ -56,6 +57,7 @@ __all__ = [
     "ModelVersionState",
     "OrderByField",
     "Page",
+    "Pager",
     "Parameter",
     "ParameterType",
     "ProtoValue",
