@@ -23,7 +23,7 @@ REQUIRE_VARIABLE = "MODELREG_TESTS_REQUIRE"
 
 # Variables that carry credentials, endpoints or settings of the person who runs the tests.
 _FOREIGN_PREFIXES = (
-    *("AWS_", "S3_", "BOTO_", "GOOGLE_", "GCLOUD_", "GCS_", "CLOUDSDK_", "STORAGE_", "AZURE_", "AZURITE_"),
+    *("AWS_", "S3_", "BOTO_", "GOOGLE_", "GCLOUD_", "GCS_", "GCE_", "CLOUDSDK_", "STORAGE_", "AZURE_", "AZ_"),
     *("HF_", "HUGGING_FACE_", "KF_PIPELINES_", "MODELREG_", "FSSPEC_", "DOCKER_", "KUBERNETES_"),
 )
 _FOREIGN_NAMES = (
