@@ -45,6 +45,16 @@ class GCSServer:
         path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, safe='')}"
         self._post(path, content, "application/octet-stream")
 
+    def put_file(self, bucket: str, name: str, source: Path) -> None:
+        """Write an object from a file, without holding it in memory."""
+        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, safe='')}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(source.stat().st_size)}
+        with (
+            source.open("rb") as content,
+            urlopen(Request(self.url + path, data=content, headers=headers), timeout=600),
+        ):
+            pass
+
     def _post(self, path: str, content: bytes, content_type: str) -> None:
         with urlopen(Request(self.url + path, data=content, headers={"Content-Type": content_type}), timeout=60):
             pass
