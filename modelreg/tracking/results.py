@@ -1,0 +1,87 @@
+"""What reading runs gives: lists of attrs objects that pandas understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from attrs import field
+
+from modelreg.exceptions import MissingExtra
+from modelreg.types.experiments import ExperimentRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+
+class ResultList(list[T]):
+    """A list of attrs objects that becomes a data frame where pandas is installed."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return each object as one flat mapping; what it maps is put under ``name.key``."""
+        return [_flat(item) for item in self]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a data frame with a row per object.
+
+        Raises:
+            MissingExtra: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtra("pandas is not installed", next_step="pip install pandas") from error
+        return pd.DataFrame(self.rows())
+
+
+@attrs.frozen(kw_only=True)
+class RunSummary:
+    """A run with what it logged: the last value of each metric, the parameters, the tags.
+
+    Attributes:
+        run: The run.
+        metrics: Last value of each metric.
+        params: Text of each parameter.
+    """
+
+    run: ExperimentRun
+    metrics: dict[str, float] = field(factory=dict)
+    params: dict[str, str] = field(factory=dict)
+
+    @property
+    def id(self) -> str | None:
+        """Id of the run."""
+        return self.run.id
+
+    @property
+    def name(self) -> str | None:
+        """Name of the run."""
+        return self.run.name
+
+    @property
+    def status(self) -> str | None:
+        """Status of the run."""
+        return None if self.run.status is None else str(self.run.status)
+
+    @property
+    def tags(self) -> Mapping[str, Any]:
+        """Custom properties of the run."""
+        return self.run.custom_properties
+
+
+def _flat(item: Any) -> dict[str, Any]:
+    if isinstance(item, RunSummary):
+        row = _flat(item.run)
+        row |= {f"metrics.{name}": value for name, value in item.metrics.items()}
+        return row | {f"params.{name}": value for name, value in item.params.items()}
+    row = {}
+    for attribute in attrs.fields(type(item)):
+        value = getattr(item, attribute.name)
+        if isinstance(value, Mapping):
+            row |= {f"tags.{key}": inner for key, inner in value.items()}
+        else:
+            row[attribute.name] = value
+    return row
