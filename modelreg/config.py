@@ -11,6 +11,8 @@ from pathlib import Path
 
 import attrs
 
+from modelreg.exceptions import InvalidInput
+
 
 def _text(env: Mapping[str, str], *names: str) -> str | None:
     """Return the first of the variables ``names`` that is set and not empty."""
@@ -95,3 +97,65 @@ class CertificateSettings:
         """Return the settings that the environment names."""
         names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
         return cls(bundles={name: env[name] for name in names if env.get(name)})
+
+
+@attrs.frozen(kw_only=True)
+class TrackingSettings:
+    """How runs are logged.
+
+    Attributes:
+        artifact_uri: Where files and models of runs are put (``MODELREG_ARTIFACT_URI``); ``None`` means a folder beside
+            the embedded registry's database.
+        start_timeout_s: Seconds that the start of a run waits for the registry; then the run goes on without it.
+        exit_timeout_s: Seconds that the end of a run waits for the registry to have everything
+            (``MODELREG_TRACKING_EXIT_TIMEOUT_S``); what is left is sent later.
+        commit_interval_s: Seconds between two commits to disk: what a power cut can take.
+        batch_age_s: Seconds that a record waits for others to be sent with.
+        batch_records: Records that are sent at once, at most.
+        batch_bytes: Bytes of journal that are sent at once, at most.
+        segment_bytes: Size at which a journal begins another file; files that are sent are deleted.
+        max_value_bytes: Bytes of text that the registry keeps in one field; longer texts become files.
+        connections: Connections at once to a registry that takes no batches.
+    """
+
+    artifact_uri: str | None = None
+    start_timeout_s: float = 10.0
+    exit_timeout_s: float = 10.0
+    commit_interval_s: float = 0.05
+    batch_age_s: float = 1.0
+    batch_records: int = 5000
+    batch_bytes: int = 512 * 1024
+    segment_bytes: int = 16 * 1024 * 1024
+    max_value_bytes: int = 65_000
+    connections: int = 8
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> TrackingSettings:
+        """Return the settings that the environment names.
+
+        Raises:
+            InvalidInput: A variable that holds a number does not.
+        """
+        timeout = _seconds(env, "MODELREG_TRACKING_EXIT_TIMEOUT_S")
+        settings = cls(artifact_uri=_text(env, "MODELREG_ARTIFACT_URI"))
+        return settings if timeout is None else attrs.evolve(settings, exit_timeout_s=timeout)
+
+
+def _seconds(env: Mapping[str, str], name: str) -> float | None:
+    text = _text(env, name)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise InvalidInput(f"{name} is {text!r}, not a number of seconds") from error
+
+
+def named_variable(name: str, env: Mapping[str, str] = os.environ) -> str:
+    """Return the value of a variable that the user named.
+
+    Raises:
+        InvalidInput: It is not set, or empty.
+    """
+    value = _text(env, name)
+    if value is None:
+        raise InvalidInput(f"the environment variable {name} is not set", next_step=f"set {name}, or do not name it")
+    return value
