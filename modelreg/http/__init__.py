@@ -1,0 +1,1 @@
+"""How the registry is reached: sessions with authentication, retries and one error for every failure."""

@@ -1,0 +1,207 @@
+"""Every failure of a request as one error of modelreg's tree."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+import requests
+from urllib3.exceptions import IncompleteRead, NameResolutionError, NewConnectionError, ReadTimeoutError
+
+from modelreg.exceptions import (
+    BadRequest,
+    Conflict,
+    DuplicateError,
+    Forbidden,
+    InvalidInput,
+    ModelRegError,
+    NotFound,
+    RateLimited,
+    RegistryError,
+    ServerError,
+    StoreError,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
+from modelreg.http.retry import parse_retry_after
+from modelreg.redact import REDACTED, redact_text, redact_url
+
+E = TypeVar("E", bound=RegistryError)
+
+_BY_STATUS: dict[int, tuple[type[RegistryError], str]] = {
+    400: (BadRequest, ""),
+    401: (Unauthorized, "give user_token, or a newer one"),
+    403: (Forbidden, "ask the registry's owner for access"),
+    404: (NotFound, ""),
+    409: (Conflict, ""),
+    422: (BadRequest, ""),
+    429: (RateLimited, "send fewer requests"),
+}
+# A gateway that answers so cannot tell what became of the request.
+_GATEWAY_TROUBLE = frozenset({502, 503, 504})
+
+_LONGEST_MESSAGE = 500
+_FIELD = re.compile(r"\bfield:?\s+['\"`]?([A-Za-z][A-Za-z0-9_]*)")
+_TAKEN = re.compile(r"already exists|duplicate|unique|is taken", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>", re.IGNORECASE | re.DOTALL)
+
+
+def decode(response: requests.Response) -> Any:
+    """Return the JSON value that a successful answer holds; ``None`` where it has no body.
+
+    Raises:
+        ServerError: The body is not JSON, such as a page of a proxy, or was cut short.
+    """
+    body = response.content
+    if not body:
+        return None
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        if _is_html(response):
+            raise _of_answer(ServerError, response, _html_message(response), "check the address") from error
+        raise truncated(response, f"the answer is not JSON, or was cut short: {error}") from error
+
+
+def truncated(response: requests.Response, message: str) -> ServerError:
+    """Return the error for an answer that did not come whole: what it answers to may have been done."""
+    error = _of_answer(ServerError, response, message, "")
+    error.maybe_done = True
+    return error
+
+
+def from_response(response: requests.Response, *, secret: str | None = None) -> RegistryError:
+    """Return the error that an answer with an error status stands for.
+
+    Args:
+        response: The answer.
+        secret: The token that was sent, which a server may repeat in its message: it is taken out.
+    """
+    message, field = _server_message(response)
+    if secret:
+        message = message.replace(secret, REDACTED)
+    kind, next_step = _kind(response, message)
+    error = _of_answer(kind, response, message, next_step)
+    error.field = field
+    error.retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
+    error.maybe_done = response.status_code in _GATEWAY_TROUBLE
+    return error
+
+
+def from_exception(error: Exception, *, method: str, url: str) -> ModelRegError:
+    """Return the error that stands for what requests raised when no answer came.
+
+    Args:
+        error: What was raised.
+        method: HTTP method of the request.
+        url: URL of the request; it is redacted.
+    """
+    where = f"{method} {redact_url(url)}"
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader, UnicodeError)):
+        return InvalidInput(f"{where}: {redact_text(str(error))}", next_step="check the address and the token")
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return ServerError("the address redirects in a circle", method=method, url=redact_url(url))
+    if isinstance(error, requests.exceptions.SSLError):
+        return Unreachable(
+            f"{where}: TLS failed: {_cause(error)}", next_step="give the server's CA certificates as custom_ca"
+        )
+    return _no_answer(error, where)
+
+
+def _no_answer(error: Exception, where: str) -> StoreError:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return TimedOut(f"{where}: no connection in time", next_step="check the address, the network and the proxy")
+    if _never_sent(error):
+        return Unreachable(
+            f"{where}: cannot connect: {_cause(error)}", next_step="check the address, and that the server runs"
+        )
+    if isinstance(error, requests.exceptions.Timeout) or isinstance(_reason(error), ReadTimeoutError):
+        return _maybe_done(TimedOut(f"{where}: no answer in time", next_step="give a longer timeout"))
+    return _maybe_done(Unreachable(f"{where}: the connection broke: {_cause(error)}"))
+
+
+def is_cut_short(error: Exception) -> bool:
+    """Return whether requests raised ``error`` because a body ended before its length."""
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        return True
+    return isinstance(_reason(error), IncompleteRead)
+
+
+def _maybe_done(error: StoreError) -> StoreError:
+    error.maybe_done = True
+    return error
+
+
+def _never_sent(error: Exception) -> bool:
+    # A proxy that cannot be reached is a ProxyError; once it is connected to, its failures are ordinary ones.
+    if isinstance(error, requests.exceptions.ProxyError):
+        return True
+    return isinstance(_reason(error), NewConnectionError | NameResolutionError)
+
+
+def _reason(error: BaseException) -> Any:
+    """Return what urllib3 says behind what requests raised."""
+    inner = error.args[0] if error.args else None
+    return getattr(inner, "reason", None) or inner
+
+
+def _cause(error: BaseException) -> str:
+    """Return the innermost reason, which is the one that says something to a reader."""
+    reason: Any = error
+    while True:
+        inner = _reason(reason) if isinstance(reason, BaseException) else None
+        if not isinstance(inner, BaseException):
+            return redact_text(str(reason))[:_LONGEST_MESSAGE]
+        reason = inner
+
+
+def _kind(response: requests.Response, message: str) -> tuple[type[RegistryError], str]:
+    status = response.status_code
+    if status == 409 and (response.request.method == "POST" or _TAKEN.search(message)):
+        return DuplicateError, ""
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500:
+        return ServerError, ""
+    return (RegistryError, "") if status >= 400 else (ServerError, "check the address")
+
+
+def _of_answer(kind: type[E], response: requests.Response, message: str, next_step: str) -> E:
+    return kind(
+        message,
+        status=response.status_code,
+        method=response.request.method,
+        url=redact_url(response.request.url or ""),
+        next_step=next_step,
+    )
+
+
+def _server_message(response: requests.Response) -> tuple[str, str | None]:
+    """Return what the server says went wrong, and the field that it names, if any."""
+    if response.is_redirect:
+        return f"it redirects to {redact_url(response.headers['Location'])}", None
+    if _is_html(response):
+        return _html_message(response), None
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        text = response.content.decode("utf-8", errors="replace").strip()
+        return redact_text(text)[:_LONGEST_MESSAGE] or (response.reason or "no message"), None
+    if not isinstance(body, dict):
+        return redact_text(str(body))[:_LONGEST_MESSAGE], None
+    message = redact_text(str(body.get("message") or body.get("error") or body.get("code") or "no message"))
+    named = _FIELD.search(message)
+    field = body.get("field") or (named.group(1) if named else None)
+    return message[:_LONGEST_MESSAGE], field if isinstance(field, str) else None
+
+
+def _is_html(response: requests.Response) -> bool:
+    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
+
+
+def _html_message(response: requests.Response) -> str:
+    title = _TITLE.search(response.content.decode("utf-8", errors="replace"))
+    named = f" titled {redact_text(title.group(1))[:100]!r}" if title else ""
+    return f"the answer is a web page{named}, not the registry's"
