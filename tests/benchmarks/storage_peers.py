@@ -49,17 +49,12 @@ def kserve_download() -> Transfer:
 
 
 def kserve_azure_download() -> Transfer:
-    """KServe reaches Azure at its production address alone; its client is led to the emulator."""
-    from azure.storage import blob
+    """KServe reaches Azure at its production address alone; here its client is led to the emulator."""
+    from azure.storage.blob import aio
 
     connection = os.environ["AZURE_STORAGE_CONNECTION_STRING"]
-    blob.BlobServiceClient = lambda *_args, **_options: _service(connection)
-
-    def _service(text: str) -> Any:
-        from azure.storage.blob._blob_service_client import BlobServiceClient
-
-        return BlobServiceClient.from_connection_string(text)
-
+    client = aio.BlobServiceClient
+    aio.BlobServiceClient = lambda *_args, **_options: client.from_connection_string(connection)
     return kserve_download()
 
 

@@ -96,8 +96,8 @@ def is_download(request: Request) -> bool:
 class Fault:
     """What is done to one exchange; the base does nothing."""
 
-    def before(self, request: Request) -> bytes | None:
-        """Return a whole answer to give in the server's place, or ``None``."""
+    def before(self, request: Request, released: threading.Event) -> bytes | None:
+        """Return a whole answer to give in the server's place, or ``None``; ``released`` is set when the proxy ends."""
 
     def head(self, response: Response) -> None:
         """Change status line and headers in place."""
@@ -152,6 +152,26 @@ class Stall(Fault):
 
 
 @dataclass(frozen=True)
+class Silence(Fault):
+    """Answers nothing at all, with the connection open."""
+
+    def before(self, request: Request, released: threading.Event) -> bytes | None:
+        released.wait()
+        raise Cut(reset=True)
+
+
+@dataclass(frozen=True)
+class Replace(Fault):
+    """Puts ``new`` for ``old``, of the same length, in the body; it is held back until it is whole."""
+
+    old: bytes
+    new: bytes
+
+    def body(self, pieces: Iterator[bytes], released: threading.Event) -> Iterator[bytes]:
+        yield b"".join(pieces).replace(self.old, self.new)
+
+
+@dataclass(frozen=True)
 class Flip(Fault):
     """Flips one bit of the byte at ``at`` of the body."""
 
@@ -181,7 +201,7 @@ class Header(Fault):
 
 @dataclass(frozen=True)
 class Pad(Fault):
-    """Says that the body is ``more`` bytes longer than it is, and then closes the connection."""
+    """Says that the body is ``more`` bytes longer than it is (or shorter), and closes the connection after it."""
 
     more: int
 
@@ -203,7 +223,7 @@ class Answer(Fault):
     content: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
-    def before(self, request: Request) -> bytes | None:
+    def before(self, request: Request, released: threading.Event) -> bytes | None:
         fields = [*self.headers.items(), ("Content-Length", str(len(self.content)))]
         content = b"" if request.method == "HEAD" else self.content
         return f"HTTP/1.1 {self.status} Spoilt\r\n".encode() + Headers(fields).encode() + content
@@ -215,7 +235,7 @@ class Drop(Fault):
 
     after_server: bool = False
 
-    def before(self, request: Request) -> bytes | None:
+    def before(self, request: Request, released: threading.Event) -> bytes | None:
         if not self.after_server:
             raise Cut(reset=True)
         return None
@@ -230,7 +250,7 @@ class Do(Fault):
 
     action: Callable[[], object]
 
-    def before(self, request: Request) -> bytes | None:
+    def before(self, request: Request, released: threading.Event) -> bytes | None:
         self.action()
         return None
 
@@ -372,7 +392,7 @@ class FaultyProxy:
                 faults = self._note(request)
                 # What takes the server's place takes the connection too: its body is not read.
                 for fault in faults:
-                    answer = fault.before(request)
+                    answer = fault.before(request, released)
                     if answer is not None:
                         self._drain(from_client, request, client)
                         client.sendall(answer)

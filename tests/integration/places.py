@@ -40,10 +40,15 @@ def variables(**values: str) -> Iterator[None]:
 
 
 def s3_place(
-    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, *, keeps_every_key: bool = False
+    server: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    keeps_every_key: bool = False,
+    url: str | None = None,
 ) -> Iterator[Place]:
-    """A folder of a new bucket."""
-    for name, value in server.env.items():
+    """A folder of a new bucket; clients of ours meet it at ``url``, such as a proxy's."""
+    for name, value in {**server.env, "AWS_ENDPOINT_URL": url or server.url}.items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(server.client()) as client:
         client.create_bucket(Bucket=bucket)
@@ -57,9 +62,11 @@ def s3_place(
         )
 
 
-def gcs_place(server: GCSServer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A folder of a new bucket."""
-    for name, value in server.env.items():
+def gcs_place(
+    server: GCSServer, bucket: str, monkeypatch: pytest.MonkeyPatch, *, url: str | None = None
+) -> Iterator[Place]:
+    """A folder of a new bucket; clients of ours meet it at ``url``, such as a proxy's."""
+    for name, value in {**server.env, "STORAGE_EMULATOR_HOST": url or server.url}.items():
         monkeypatch.setenv(name, value)
     server.create_bucket(bucket)
     yield Place(
@@ -77,13 +84,15 @@ def azure_place(
     *,
     uri: str | None = None,
     escape: Callable[[str], str] = str,
+    url: str | None = None,
 ) -> Iterator[Place]:
-    """A folder of a new container."""
-    for name, value in server.env.items():
+    """A folder of a new container; clients of ours meet it at ``url``, such as a proxy's."""
+    connection = server.connection_string(url)
+    for name, value in {**server.env, "AZURE_STORAGE_CONNECTION_STRING": connection}.items():
         monkeypatch.setenv(name, value)
     wrong = "d3Jvbmcga2V5IG9mIHRoZSBhY2NvdW50"
     denied = {
-        "AZURE_STORAGE_CONNECTION_STRING": server.connection_string().replace(server.key, wrong),
+        "AZURE_STORAGE_CONNECTION_STRING": connection.replace(server.key, wrong),
         "AZURE_STORAGE_ACCESS_KEY": wrong,
     }
     server.create_bucket(bucket)
@@ -100,11 +109,11 @@ def azure_place(
         )
 
 
-def web_place(server: WebServer, folder: str) -> Place:
-    """A new folder of nginx's root."""
+def web_place(server: WebServer, folder: str, *, url: str | None = None) -> Place:
+    """A new folder of nginx's root; clients of ours meet it at ``url``, such as a proxy's."""
     put = writer(server.root / folder)
     # nginx makes its entity tags of seconds and size.
-    return Place(uri=f"{server.url}/{folder}", put=put, escape=escape_url, detects_same_size=False)
+    return Place(uri=f"{url or server.url}/{folder}", put=put, escape=escape_url, detects_same_size=False)
 
 
 def local_place(folder: Path, uri: str, *, escape: Callable[[str], str] = str) -> Place:

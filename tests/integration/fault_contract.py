@@ -1,0 +1,306 @@
+"""What every scheme that crosses a network promises when the network, or the server, does wrong.
+
+A subclass gives ``proxied``: a folder on a real server that our clients meet through a proxy, and the headers that tell
+whether an object has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import attrs
+import pytest
+
+import modelreg
+from faulty_proxy import (
+    Answer,
+    Do,
+    Drop,
+    Fault,
+    FaultyProxy,
+    Flip,
+    Header,
+    Pad,
+    Request,
+    Reset,
+    Silence,
+    Stall,
+    Truncate,
+    When,
+    is_download,
+)
+from modelreg.exceptions import (
+    AccessDenied,
+    DigestMismatch,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageError,
+    StorageUnreachable,
+    TransferStalled,
+)
+from modelreg.testing.storage_place import Place, pattern_bytes, raises, read_tree
+
+#: Seconds without a byte after which a transfer is given up, in these tests.
+STALL_S = 0.5
+#: Seconds within which any failure must have been reported; a client that hangs takes minutes.
+BOUNDED_S = 30.0
+
+MIB = 1 << 20
+#: More than one range of a large file.
+LARGE = pattern_bytes(40 * MIB)
+#: A small file, read whole.
+SMALL = pattern_bytes(300_000)
+
+_FETCH = "import sys, modelreg; print(modelreg.fetch(sys.argv[1]))"
+
+
+@attrs.frozen(kw_only=True)
+class Proxied:
+    """A folder behind a proxy.
+
+    Attributes:
+        place: The folder.
+        proxy: The proxy.
+        identity_header: The header of a download that tells whether the object has changed.
+        other_identity: Another value of it.
+    """
+
+    place: Place
+    proxy: FaultyProxy
+    identity_header: str
+    other_identity: str
+
+
+class FaultContract:
+    """Nothing lost, nothing wrong, and never a hang."""
+
+    @pytest.fixture(autouse=True)
+    def impatience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MODELREG_STALL_TIMEOUT", str(STALL_S))
+        monkeypatch.setenv("MODELREG_CONNECT_TIMEOUT", "2")
+
+    @pytest.fixture(autouse=True)
+    def cache_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("MODELREG_CACHE_DIR", str(tmp_path / "fault-cache"))
+        return tmp_path / "fault-cache"
+
+    @pytest.fixture
+    def few_attempts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "2")
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Reset(after=0),
+            Reset(after=100_000),
+            Truncate(after=0),
+            Truncate(after=100_000),
+            Drop(),
+            Pad(more=10),
+            Pad(more=-10),
+            Stall(after=0),
+            Stall(after=100_000),
+            Silence(),
+            Answer(503, b"later", {"Retry-After": "0"}),
+            Answer(429, b"slower", {"Retry-After": "0"}),
+            Answer(500, b"sorry"),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+    def test_what_goes_wrong_once_is_made_good(self, proxied: Proxied, fault: Fault, content: bytes) -> None:
+        proxied.place.put("model.bin", content)
+        proxied.proxy.spoil(fault, times=1, when=is_download)
+
+        assert modelreg.fetch(proxied.place.at("model.bin")).read_bytes() == content
+
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            (Reset(after=0), StorageError),
+            (Truncate(after=0), StorageError),
+            (Drop(), StorageError),
+            (Pad(more=10), StorageError),
+            (Pad(more=-10), StorageError),
+            (Stall(after=0), TransferStalled),
+            (Silence(), TransferStalled),
+            (Answer(500, b"sorry"), StorageError),
+            (Answer(403, b"no"), AccessDenied),
+            (Answer(404, b"gone"), (ObjectNotFound, ObjectChanged)),
+            (Answer(200, b"<html>Please log in</html>", {"Content-Type": "text/html"}), StorageError),
+        ],
+        ids=repr,
+    )
+    def test_what_goes_wrong_each_time_is_an_error_soon(
+        self, proxied: Proxied, few_attempts: None, fault: Fault, error: type[StorageError]
+    ) -> None:
+        proxied.place.put("model.bin", SMALL)
+        proxied.proxy.spoil(fault, when=is_download)
+
+        start = time.monotonic()
+        with raises(error, proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"))
+        took_s = time.monotonic() - start
+
+        assert took_s < BOUNDED_S
+        proxied.proxy.heal()
+        assert modelreg.fetch(proxied.place.at("model.bin")).read_bytes() == SMALL
+
+    def test_a_server_that_never_answers_is_given_up(self, proxied: Proxied, few_attempts: None) -> None:
+        proxied.place.put("model.bin", SMALL)
+        proxied.proxy.spoil(Silence())
+
+        start = time.monotonic()
+        with raises((TransferStalled, StorageUnreachable), proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"))
+
+        assert time.monotonic() - start < BOUNDED_S
+
+    def test_a_server_that_is_not_there_is_named(self, proxied: Proxied, few_attempts: None) -> None:
+        proxied.proxy.die()
+
+        start = time.monotonic()
+        with raises(StorageUnreachable, proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"))
+
+        assert time.monotonic() - start < BOUNDED_S
+
+    def test_after_a_death_midway_only_the_rest_is_read(
+        self, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
+        monkeypatch.setenv("MODELREG_TRANSFER_CONCURRENCY", "1")
+        proxied.place.put("model.bin", LARGE)
+        proxied.proxy.spoil(Reset(after=4 * MIB), when=is_third_download(proxied.proxy))
+        with raises(StorageError, proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"))
+        proxied.proxy.heal()
+        proxied.proxy.forget()
+
+        path = modelreg.fetch(proxied.place.at("model.bin"))
+
+        assert path.read_bytes() == LARGE
+        assert proxied.proxy.sent < 12 * MIB
+
+    def test_after_a_kill_midway_only_the_rest_is_read(self, proxied: Proxied) -> None:
+        proxied.place.put("model.bin", LARGE)
+        proxied.proxy.spoil(Stall(after=MIB), when=is_third_download(proxied.proxy))
+        process = subprocess.Popen(
+            [sys.executable, "-c", _FETCH, proxied.place.at("model.bin")],
+            env={**os.environ, "MODELREG_STALL_TIMEOUT": "100", "MODELREG_TRANSFER_CONCURRENCY": "1"},
+        )
+        assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= 33 * MIB)
+        process.kill()
+        process.wait()
+        proxied.proxy.heal()
+        proxied.proxy.forget()
+
+        path = modelreg.fetch(proxied.place.at("model.bin"))
+
+        assert path.read_bytes() == LARGE
+        assert proxied.proxy.sent < 24 * MIB
+
+    @pytest.mark.skipif(os.name == "nt", reason="a console's Ctrl-C reaches a process group on Windows")
+    def test_an_interrupt_stops_at_once(self, proxied: Proxied) -> None:
+        proxied.place.put("model.bin", LARGE)
+        proxied.proxy.spoil(Stall(after=MIB), when=is_download)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _FETCH, proxied.place.at("model.bin")],
+            env={**os.environ, "MODELREG_STALL_TIMEOUT": "100"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= MIB)
+
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=BOUNDED_S)
+
+        assert time.monotonic() - start < 5
+        assert process.returncode != 0
+        assert "KeyboardInterrupt" in said
+
+    def test_a_flipped_bit_does_not_pass_a_recorded_digest(self, proxied: Proxied, cache_folder: Path) -> None:
+        proxied.place.put("model.bin", SMALL)
+        digest = f"sha256:{hashlib.sha256(SMALL).hexdigest()}"
+        proxied.proxy.spoil(Flip(at=150_000), when=is_download)
+
+        with raises(DigestMismatch, proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"), digest=digest)
+
+        spoilt = SMALL[:150_000] + bytes([SMALL[150_000] ^ 1]) + SMALL[150_001:]
+        assert spoilt not in read_tree(cache_folder).values()
+        proxied.proxy.heal()
+        assert modelreg.fetch(proxied.place.at("model.bin"), digest=digest).read_bytes() == SMALL
+
+    def test_an_object_that_changes_midway_is_read_anew(self, proxied: Proxied) -> None:
+        proxied.place.put("model.bin", LARGE)
+        changed = bytes(reversed(LARGE))
+        proxied.proxy.spoil(
+            Do(lambda: proxied.place.put("model.bin", changed)), times=1, when=is_third_download(proxied.proxy)
+        )
+
+        assert modelreg.fetch(proxied.place.at("model.bin")).read_bytes() == changed
+
+    def test_an_object_that_changes_between_a_kill_and_a_resume_is_read_anew(
+        self, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
+        proxied.place.put("model.bin", LARGE)
+        proxied.proxy.spoil(Reset(after=MIB), when=is_third_download(proxied.proxy))
+        with raises(StorageError, proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"))
+        proxied.proxy.heal()
+        changed = bytes(reversed(LARGE)) + b"longer"
+        proxied.place.put("model.bin", changed)
+
+        assert modelreg.fetch(proxied.place.at("model.bin")).read_bytes() == changed
+
+    def test_an_answer_for_another_object_is_refused(self, proxied: Proxied, few_attempts: None) -> None:
+        proxied.place.put("model.bin", LARGE)
+        proxied.proxy.spoil(Header(proxied.identity_header, proxied.other_identity), when=is_download)
+
+        with raises((ObjectChanged, StorageError), proxied.place):
+            modelreg.fetch(proxied.place.at("model.bin"))
+
+    def test_what_is_current_is_not_read_again(self, proxied: Proxied) -> None:
+        proxied.place.put("model.bin", SMALL)
+        modelreg.fetch(proxied.place.at("model.bin"))
+        proxied.proxy.forget()
+
+        modelreg.fetch(proxied.place.at("model.bin"))
+
+        assert proxied.proxy.sent < len(SMALL)
+        assert 1 <= proxied.proxy.count() <= 2
+
+    def test_what_was_asked_lately_is_not_asked_again(self, proxied: Proxied) -> None:
+        proxied.place.put("model.bin", SMALL)
+        modelreg.fetch(proxied.place.at("model.bin"))
+        proxied.proxy.forget()
+
+        modelreg.fetch(proxied.place.at("model.bin"), revalidate=3600)
+
+        assert proxied.proxy.count() == 0
+
+    def test_offline_asks_nobody(self, proxied: Proxied) -> None:
+        proxied.place.put("model.bin", SMALL)
+        path = modelreg.fetch(proxied.place.at("model.bin"))
+        proxied.proxy.die()
+
+        assert modelreg.fetch(proxied.place.at("model.bin"), offline=True) == path
+
+
+def is_third_download(proxy: FaultyProxy) -> When:
+    """Return what matches the third request for an object's bytes, and those after it."""
+
+    def matches(request: Request) -> bool:
+        # The request itself is among them already.
+        return is_download(request) and sum(1 for one in proxy.requests if is_download(one)) >= 3
+
+    return matches
