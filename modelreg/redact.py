@@ -34,7 +34,10 @@ def redact_url(url: str) -> str:
     except ValueError:
         # What cannot be parsed cannot be cleaned: keep the scheme alone.
         return url.split("://", 1)[0] + "://" + REDACTED
-    return parts._replace(netloc=_clean_netloc(parts), query=_clean_query(parts.query), fragment="").geturl()
+    query = _clean_query(parts.query)
+    # Not geturl(): of sqlite:////path and s3:///key it makes another URL.
+    prefix = f"{parts.scheme}://{_clean_netloc(parts)}" if "://" in url else ""
+    return f"{prefix}{parts.path}{'?' if query else ''}{query}"
 
 
 def _clean_netloc(parts: SplitResult) -> str:
