@@ -197,6 +197,8 @@ class Engine:
 
     def _retire(self, sender: RunSender) -> None:
         """Put away the journal of a sender that has nothing more to send, unless it is still being written."""
+        if sender.failed:
+            return
         if sender.live:
             if sender.progress.aside is not None:
                 logger.warning("%s; the journal is kept in %s", sender.progress.aside, sender.folder)

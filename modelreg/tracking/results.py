@@ -9,7 +9,9 @@ import attrs
 from attrs import field
 
 from modelreg.exceptions import MissingExtra
+from modelreg.types.artifacts import Artifact
 from modelreg.types.experiments import ExperimentRun
+from modelreg.types.pager import Pager
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,27 @@ class ResultList(list[T]):
         except ImportError as error:
             raise MissingExtra("pandas is not installed", next_step="pip install pandas") from error
         return pd.DataFrame(self.rows())
+
+
+class LogPager(Pager[Artifact]):
+    """A pager over what a run logged, which can be taken as a whole."""
+
+    def to_list(self) -> ResultList[Artifact]:
+        """Return everything, as a list.
+
+        Raises:
+            StoreError: If the registry fails.
+        """
+        return ResultList(self.restart())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a data frame with a row for everything.
+
+        Raises:
+            MissingExtra: If pandas is not installed.
+            StoreError: If the registry fails.
+        """
+        return self.to_list().to_pandas()
 
 
 @attrs.frozen(kw_only=True)

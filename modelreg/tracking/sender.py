@@ -81,6 +81,8 @@ class RunSender:
         self.refusal: ModelRegError | None = None
         #: Set when nothing more will be sent.
         self.finished = self.progress.aside is not None
+        #: Set when a defect ended the sending.
+        self.failed = False
         #: Points, artifacts and tags that were sent.
         self.sent = 0
         self._sink = sink
@@ -114,6 +116,11 @@ class RunSender:
         except Refused as refused:
             self._set_aside(str(refused))
             return False
+
+    def fail(self) -> None:
+        """Send nothing more in this process, after a defect; another one may try again."""
+        self.finished = self.failed = True
+        self.opened.set()
 
     def _send_next(self) -> bool:
         position = self.progress.acknowledged

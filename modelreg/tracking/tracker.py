@@ -72,6 +72,11 @@ class Tracker:
         self._active: ContextVar[_Active] = ContextVar("modelreg_active_runs")
 
     @property
+    def sink(self) -> Sink:
+        """The registry."""
+        return self._sink
+
+    @property
     def exit_timeout_s(self) -> float:
         """Seconds that the end of a run waits for the registry."""
         return self._settings.exit_timeout_s

@@ -194,8 +194,7 @@ class Writer:
         except Exception:
             # A defect must not end the thread, and with it all other runs; the journal keeps everything.
             logger.exception("sending the journal %s failed; it is kept", sender.folder)
-            sender.finished = True
-            sender.opened.set()
+            sender.fail()
             more = False
         with self._condition:
             self._backoff.succeeded()

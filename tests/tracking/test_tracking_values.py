@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelreg.exceptions import InvalidInput
+from modelreg.tracking.values import as_integer, as_name, as_number, as_parameter
+from modelreg.types import ParameterType
+
+np = pytest.importorskip("numpy", reason="numpy is not installed: pip install numpy")
+
+
+class Tensor:
+    """What torch's scalars look like from outside."""
+
+    def __init__(self, *elements: float) -> None:
+        self.elements = elements
+
+    ndim = 0
+
+    def item(self) -> float:
+        if len(self.elements) != 1:
+            raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
+        return self.elements[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.5,
+        Decimal("0.5"),
+        Fraction(1, 2),
+        np.float32(0.5),
+        np.float64(0.5),
+        np.array(0.5),
+        np.array([0.5]),
+        Tensor(0.5),
+    ],
+)
+def test_a_number_of_any_library_is_a_number(value: Any):
+    assert as_number("value", value) == 0.5
+
+
+@pytest.mark.parametrize("value", [True, 1, np.int64(1), np.uint8(1), np.bool_(True)])
+def test_integers_and_truth_values_are_numbers(value: Any):
+    assert as_number("value", value) == 1.0
+
+
+@pytest.mark.parametrize("value", ["0.5", b"1", None, [1.0], {}, 1j, object(), Tensor(1, 2), np.array([1, 2]), 10**400])
+def test_what_is_no_number_is_refused_by_the_arguments_name(value: Any):
+    with pytest.raises(InvalidInput, match="^value is "):
+        as_number("value", value)
+
+
+def test_nan_is_a_number():
+    assert math.isnan(as_number("value", np.float32("nan")))
+
+
+@pytest.mark.parametrize("step", [1.0, "1", None, 2**63, -(2**63) - 1])
+def test_what_is_no_integer_of_64_bits_is_refused_by_the_arguments_name(step: Any):
+    with pytest.raises(InvalidInput, match="^step "):
+        as_integer("step", step)
+
+
+@pytest.mark.parametrize("name", ["", "  ", None, 3, b"loss", "a\0b", "\ud800", "x" * 256])
+def test_a_name_that_cannot_be_stored_is_refused_by_the_arguments_name(name: Any):
+    with pytest.raises(InvalidInput, match="^key "):
+        as_name("key", name)
+
+
+@pytest.mark.parametrize("name", ["loss", "val/loss", "verlust größe", "损失", "🔥"])
+def test_names_of_every_language_are_names(name: str):
+    assert as_name("key", name) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "kind"),
+    [
+        ("adam", "adam", ParameterType.STRING),
+        (3, "3", ParameterType.NUMBER),
+        (0.1, "0.1", ParameterType.NUMBER),
+        (np.float64(0.1), "0.1", ParameterType.NUMBER),
+        (True, "true", ParameterType.BOOLEAN),
+        (None, "None", ParameterType.STRING),
+        ({"units": [64, np.int64(32)]}, '{"units": [64, 32]}', ParameterType.OBJECT),
+        ([1, 2], "[1, 2]", ParameterType.OBJECT),
+        ({"array": np.arange(3)}, '{"array": [0, 1, 2]}', ParameterType.OBJECT),
+    ],
+)
+def test_a_parameter_is_text_of_a_kind(value: Any, text: str, kind: ParameterType):
+    assert as_parameter(value) == (text, kind)
+
+
+@given(value=st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False))))
+def test_a_mapping_comes_back_from_its_parameter(value: dict[str, Any]):
+    text, _ = as_parameter(value)
+
+    assert json.loads(text) == value
