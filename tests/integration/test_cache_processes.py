@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,7 @@ def test_a_fetch_that_is_killed_anywhere_is_made_good_by_the_next(
         stop_at = chance.randrange(total)
         with readers(1, place.at("m"), MODELREG_CACHE_LOCKS=chance.choice(["true", "false"])) as (reader,):
             reader.go()
-            proxy.wait_for(lambda proxy, stop_at=stop_at: proxy.sent >= stop_at, timeout_s=5)
+            proxy.wait_for(partial(has_sent, stop_at), timeout_s=5)
         check_no_wrong_blob(tmp_path / "killed")
 
     assert read_tree(modelreg.fetch(place.at("m"))) == FILES
@@ -186,7 +187,7 @@ def test_a_commit_that_is_killed_anywhere_leaves_nothing_wrong(
         proxy.forget()
         with readers(1, place.at("m"), MODELREG_CACHE_DIR=str(cache)) as (reader,):
             reader.go()
-            proxy.wait_for(lambda proxy: proxy.sent >= total, timeout_s=20)
+            proxy.wait_for(partial(has_sent, total), timeout_s=20)
         check_no_wrong_blob(cache)
         with readers(1, place.at("m"), MODELREG_CACHE_DIR=str(cache)) as (reader,):
             reader.go()
@@ -204,6 +205,10 @@ def test_a_downloader_that_dies_holds_nobody_up(place: Place, proxy: FaultyProxy
         answers = [other.answer() for other in others]
 
     assert set(answers) == {expected({"large.bin": FILES["large.bin"]})}
+
+
+def has_sent(count: int, proxy: FaultyProxy) -> bool:
+    return proxy.sent >= count
 
 
 def check_no_wrong_blob(cache: Path) -> None:
