@@ -122,13 +122,15 @@ def _merge_points(store: Store, run: Resource, name: str, points: Sequence[Point
 def _known(store: Store, owner: Resource, kind: Kind, body: dict[str, Any], *, by_name: bool) -> Resource | None:
     """Return the artifact that a body means, or ``None`` if it is a new one."""
     if body.get("id") is not None:
-        id = int(Reference().read(body["id"], "id"))
+        artifact_id = int(Reference().read(body["id"], "id"))
         try:
-            artifact = resources.existing(store, ALL_ARTIFACTS, id, to_change=True)
+            artifact = resources.existing(store, ALL_ARTIFACTS, artifact_id, to_change=True)
         except NotFound as error:
-            raise BadRequest(f"'id' names artifact {id}, which is not there", field="id") from error
+            raise BadRequest(f"'id' names artifact {artifact_id}, which is not there", field="id") from error
         if artifact.kind is not kind:
-            raise BadRequest(f"artifact {id} is a {artifact.kind.label}, not a {kind.label}", field="artifactType")
+            raise BadRequest(
+                f"artifact {artifact_id} is a {artifact.kind.label}, not a {kind.label}", field="artifactType"
+            )
         return artifact
     name = body.get("name")
     return store.named(kind, name, owner.id) if by_name and name else None

@@ -115,6 +115,6 @@ def open_database(url: str) -> Database:
 def too_new(where: str, version: int) -> DatabaseTooNew:
     """Return the error for a database that a newer modelreg wrote."""
     return DatabaseTooNew(
-        f"the registry database {where} has schema {version}, and this version of modelreg knows up to {SCHEMA_VERSION}",
+        f"the registry database {where} has schema {version}, and this modelreg knows up to {SCHEMA_VERSION}",
         next_step="install a newer modelreg; the database was left untouched",
     )

@@ -5,6 +5,7 @@ Validation, SQL, routes and the OpenAPI document are all driven from here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 import attrs
@@ -54,6 +55,10 @@ class Field:
     owner_only: bool = attrs.field(default=False, kw_only=True)
 
 
+def _by_name(fields: Iterable[Field]) -> Mapping[str, Field]:
+    return {field.name: field for field in fields}
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Kind:
     """One kind of resource; there is one object for each.
@@ -75,7 +80,7 @@ class Kind:
     schema: str
     label: str
     family: Family = Family.CONTEXT
-    fields: dict[str, Field] = attrs.field(converter=lambda fields: {field.name: field for field in fields})
+    fields: Mapping[str, Field] = attrs.field(converter=_by_name)
     parent_field: str | None = None
     artifact_type: str | None = None
     generated_name: bool = False
@@ -86,7 +91,7 @@ class Kind:
     @references.default
     def _find_references(self) -> dict[str, str]:
         found = ((name, field.type) for name, field in self.fields.items())
-        return {name: type.kind for name, type in found if isinstance(type, Reference) and type.kind is not None}
+        return {name: held.kind for name, held in found if isinstance(held, Reference) and held.kind is not None}
 
     @property
     def top_level(self) -> bool:

@@ -132,13 +132,12 @@ class _Builder(Transformer[Any, Any]):
         return And(tuple(terms))
 
     def compare(self, parts: list[Any]) -> Comparison:
-        (name, type), operator, value = parts
-        operator = "!=" if operator == "<>" else str(operator).upper()
-        return Comparison(name, type, operator, (value,))
+        (name, wanted), operator, value = parts
+        return Comparison(name, wanted, "!=" if operator == "<>" else str(operator).upper(), (value,))
 
     def contains(self, parts: list[Any]) -> Comparison:
-        (name, type), *values = parts
-        return Comparison(name, type, "IN", tuple(values))
+        (name, wanted), *values = parts
+        return Comparison(name, wanted, "IN", tuple(values))
 
     def property(self, tokens: list[Any]) -> tuple[str, str | None]:
         name = str(tokens[0])
@@ -166,8 +165,8 @@ class _Builder(Transformer[Any, Any]):
 
 
 def _place(error: UnexpectedInput, text: str) -> str:
-    position = error.pos_in_stream
-    if position is None or position < 0 or position >= len(text):
+    position = getattr(error, "pos_in_stream", None)
+    if not isinstance(position, int) or not 0 <= position < len(text):
         return "at its end: it is not complete"
     what = "character" if isinstance(error, UnexpectedCharacters) else "word"
     return f"at {what} {position + 1}: {text[position : position + 30]!r}"

@@ -228,10 +228,8 @@ def _seek(comparison: Comparison, scope: Scope) -> Seek | None:
 
 def _with_cut_texts(condition: Condition, operator: str, values: tuple[Any, ...]) -> Condition:
     cut = f"substr(s.text_value, 1, {INDEXED_CHARACTERS})"
-    if operator == "IN":
-        sql = f"{cut} IN ({', '.join('?' * len(values))})"
-    else:
-        sql = f"{cut} {_CUT_OPERATORS[operator]} ?"
+    wanted = f"IN ({', '.join('?' * len(values))})" if operator == "IN" else f"{_CUT_OPERATORS[operator]} ?"
+    sql = f"{cut} {wanted}"
     return Condition(
         f"{condition.sql} AND {sql}", (*condition.params, *(value[:INDEXED_CHARACTERS] for value in values))
     )

@@ -87,7 +87,7 @@ class PointStore:
     def append(self, metric_id: int, run_id: int, body: dict[str, Any], *, now: int) -> None:
         """Add the point that a metric's body holds, though there be one with the same step and timestamp."""
         point, extra = Point.of(body), _extra(body)
-        id = self._tx.insert(
+        point_id = self._tx.insert(
             _INSERT + "(SELECT coalesce(max(repeated) + 1, 0) FROM metric_point"
             " WHERE metric_id = ? AND step = ? AND timestamp = ?))",
             (
@@ -96,7 +96,7 @@ class PointStore:
             ),
         )
         if extra:
-            self._index(id, extra)
+            self._index(point_id, extra)
 
     def merge(self, metric_id: int, run_id: int, points: Iterable[Point], *, now: int) -> int:
         """Add the points whose step and timestamp are not there yet, and return how many those were."""
@@ -105,7 +105,7 @@ class PointStore:
             [(metric_id, run_id, point.value, point.step, point.timestamp, now, None) for point in points],
         )
 
-    def list(self, series: Series, listing: Listing) -> list[Row]:
+    def page(self, series: Series, listing: Listing) -> list[Row]:
         """Return the rows of a page, and one more where another page follows."""
         conditions, params = ["m.id = r.metric_id", "e.id = r.run_id"], []
         if series.run_id is not None:
@@ -149,7 +149,7 @@ class PointStore:
             conditions.append(found.sql)
             params += found.params
 
-    def _index(self, id: int, extra: dict[str, Any]) -> None:
+    def _index(self, point_id: int, extra: dict[str, Any]) -> None:
         rows: list[tuple[Any, ...]] = [(0, name, "s", extra[name], None) for name in _EXTRA_FIELDS if name in extra]
         for name, value in extra["customProperties"].items():
             found = index_property(value)
@@ -158,7 +158,7 @@ class PointStore:
         self._tx.many(
             "INSERT INTO metric_point_property (resource_id, kind, custom, name, type, text_value, number_value)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(id, METRIC.code, *row) for row in rows],
+            [(point_id, METRIC.code, *row) for row in rows],
         )
 
 
@@ -172,13 +172,13 @@ def renderer() -> Callable[[Row], str]:
     names: dict[str, str] = {}
 
     def render(row: Row) -> str:
-        id, name, run_id, experiment_id, value, step, timestamp, recorded, extra = row
+        point_id, name, run_id, experiment_id, value, step, timestamp, recorded, extra = row
         if name not in names:
             names[name] = json.dumps(name, ensure_ascii=False)
         step_json = "" if step == ABSENT else f'"step":{step},'
         timestamp_json = "" if timestamp == ABSENT else f'"timestamp":"{timestamp}",'
         return (
-            f'{{"id":"{id}","artifactType":"metric","name":{names[name]},"value":{_number(value)},{step_json}'
+            f'{{"id":"{point_id}","artifactType":"metric","name":{names[name]},"value":{_number(value)},{step_json}'
             f'{timestamp_json}"experimentId":"{experiment_id}","experimentRunId":"{run_id}",'
             f'"createTimeSinceEpoch":"{recorded // 1000}","lastUpdateTimeSinceEpoch":"{recorded // 1000}",'
             f"{_NO_EXTRA if extra is None else extra[1:-1]}}}"

@@ -87,8 +87,12 @@ def check(kind: Kind, body: dict[str, Any]) -> None:
     Raises:
         BadRequest: They do, or a metric has no value.
     """
-    if kind is EXPERIMENT_RUN and "startTimeSinceEpoch" in body and "endTimeSinceEpoch" in body:
-        if int(body["endTimeSinceEpoch"]) < int(body["startTimeSinceEpoch"]):
-            raise BadRequest("'endTimeSinceEpoch' is before 'startTimeSinceEpoch'", field="endTimeSinceEpoch")
+    if kind is EXPERIMENT_RUN and _ends_before_it_starts(body):
+        raise BadRequest("'endTimeSinceEpoch' is before 'startTimeSinceEpoch'", field="endTimeSinceEpoch")
     if kind is METRIC and "value" not in body:
         raise BadRequest("a metric must have a 'value'", field="value")
+
+
+def _ends_before_it_starts(body: dict[str, Any]) -> bool:
+    start, end = body.get("startTimeSinceEpoch"), body.get("endTimeSinceEpoch")
+    return start is not None and end is not None and int(end) < int(start)

@@ -111,7 +111,7 @@ class Registry:
             raise NotFound(f"{'more than one' if found else 'no'} {collection.label} matches what was asked for")
         return found[0].json()
 
-    def list(self, kinds: Sequence[Kind], listing: Listing, *, parent_id: int | None = None) -> str:
+    def page(self, kinds: Sequence[Kind], listing: Listing, *, parent_id: int | None = None) -> str:
         """Return one page of a listing.
 
         Args:
@@ -124,12 +124,12 @@ class Registry:
         """
 
         def work(store: Store) -> str:
-            rows = store.list(kinds, listing, parent_id=parent_id)
+            rows = store.page(kinds, listing, parent_id=parent_id)
             return render_page(rows, listing, render_row, lambda row: store.position(row, listing))
 
         return self._read(work)
 
-    def list_children(self, owner: Collection, owner_id: int, kinds: Sequence[Kind], listing: Listing) -> str:
+    def children_page(self, owner: Collection, owner_id: int, kinds: Sequence[Kind], listing: Listing) -> str:
         """Return one page of what belongs to a resource, which must be there.
 
         Raises:
@@ -137,7 +137,7 @@ class Registry:
             BadRequest: The filter cannot be used.
         """
         self.get(owner, owner_id)
-        return self.list(kinds, listing, parent_id=owner_id)
+        return self.page(kinds, listing, parent_id=owner_id)
 
     def update(self, collection: Collection, id: int, kind: Kind, changes: dict[str, Any]) -> str:
         """Return a resource after changing some of its fields.
@@ -268,7 +268,7 @@ class Registry:
         def work(store: Store) -> str:
             if series.run_id is not None:
                 resources.existing(store, EXPERIMENT_RUNS, series.run_id)
-            rows = store.points.list(series, listing)
+            rows = store.points.page(series, listing)
             return render_page(rows, listing, points.renderer(), lambda row: points.position(row, listing))
 
         return self._read(work)

@@ -1,4 +1,4 @@
-"""The registry as a server of its own: granian around the WSGI app, with bearer tokens where a file of them is given."""
+"""The registry as a server of its own: granian around the WSGI app, and bearer tokens where a file lists them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from modelreg.exceptions import InvalidInput, Unreachable
 
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+#: A WSGI application; the standard library names its types from Python 3.11 on.
+StartResponse: TypeAlias = Callable[..., Any]
+WSGIApplication: TypeAlias = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class TokenGuard:
         if not self._tokens:
             raise InvalidInput(f"the token file {self._file} lists no token", next_step="write one a line")
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or say that it needs a token."""
         if environ.get("PATH_INFO") in PROBES or self._admits(environ.get("HTTP_AUTHORIZATION", "")):
             return self._app(environ, start_response)
         message = "a bearer token that this registry knows is needed"

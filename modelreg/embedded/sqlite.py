@@ -73,6 +73,10 @@ class SQLiteDatabase(Database):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).expanduser().absolute()
+        self._idle: list[sqlite3.Connection]
+        self._in_use: int
+        self._changed: threading.Condition
+        self._writing: threading.Lock
         self._renew()
         with self._translated():
             self._prepare()
@@ -82,17 +86,21 @@ class SQLiteDatabase(Database):
         return f"SQLiteDatabase({str(self._path)!r})"
 
     def read(self, work: Callable[[Transaction], T]) -> T:
+        """Return what ``work`` returns; it only reads."""
         with self._translated(), self._borrowed() as connection:
             return work(_Statements(connection))
 
     def write(self, work: Callable[[Transaction], T]) -> T:
+        """Return what ``work`` returns, after all that it wrote is committed."""
         with self._translated(), self._writing, self._borrowed() as connection, _transaction(connection):
             return work(_Statements(connection))
 
     def ilike(self, expression: str) -> str:
+        """Return SQL that matches ``expression`` with the pattern ``?``, whatever the case of letters."""
         return f"casefold({expression}) LIKE casefold(?) ESCAPE '\\'"
 
     def close(self) -> None:
+        """Close every connection."""
         with self._changed:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -114,7 +122,7 @@ class SQLiteDatabase(Database):
         self._renew()
 
     def _renew(self) -> None:
-        self._idle: list[sqlite3.Connection] = []
+        self._idle = []
         self._in_use = 0
         self._changed = threading.Condition()
         self._writing = threading.Lock()

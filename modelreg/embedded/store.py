@@ -189,7 +189,7 @@ class Store:
 
     # Listings
 
-    def list(self, kinds: Sequence[Kind], listing: Listing, *, parent_id: int | None = None) -> list[Row]:
+    def page(self, kinds: Sequence[Kind], listing: Listing, *, parent_id: int | None = None) -> list[Row]:
         """Return the rows of a page, and one more where another page follows."""
         found = self._filter(kinds, listing)
         conditions = [kind_condition("r", _codes(kinds)), *self._family(kinds, parent_id)]
@@ -211,13 +211,13 @@ class Store:
             id_column = f"s.{seek.id_column}"
             conditions = [seek.condition.sql, f"r.id = {id_column}", *conditions]
             params = [*seek.condition.params, *params]
-        return self._page(f"SELECT {_COLUMNS} FROM {source}", conditions, params, listing, id_column)
+        return self._ordered(f"SELECT {_COLUMNS} FROM {source}", conditions, params, listing, id_column)
 
     def position(self, row: Row, listing: Listing) -> Position:
         """Return where a row of a listing stands in its order."""
         return Position({"id": row[0], "created": row[3], "updated": row[4]}[listing.order.column], row[0])
 
-    def _page(
+    def _ordered(
         self, select: str, conditions: list[str], params: list[Any], listing: Listing, id_column: str
     ) -> list[Row]:
         order = listing.order
