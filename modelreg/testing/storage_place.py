@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import attrs
 import pytest
 
 from modelreg.exceptions import ModelRegError
+
+E = TypeVar("E", bound=ModelRegError)
 
 #: Names that clients, URLs and shells like to get wrong; each is legal on every platform.
 AWKWARD_NAMES = (
@@ -93,10 +96,16 @@ def read_tree(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def raises(error: type[ModelRegError] | tuple[type[ModelRegError], ...], place: Place) -> Iterator[None]:
-    """Expect ``error`` in the block, with no credential in its text nor in that of what caused it."""
-    with pytest.raises(error) as caught:
-        yield
+def raises(error: type[E] | tuple[type[E], ...], place: Place, *, match: str = "") -> Iterator[pytest.ExceptionInfo[E]]:
+    """Expect ``error`` in the block, with no credential in its text nor in that of what caused it.
+
+    Args:
+        error: What is expected.
+        place: Whose secrets may not be told.
+        match: Regular expression that the error's text holds.
+    """
+    with pytest.raises(error, match=match or None) as caught:
+        yield caught
     said = [repr(one) + str(one) for one in _chain(caught.value)]
     if any(secret in text for secret in place.secrets for text in said):
         pytest.fail("an error tells a credential")
