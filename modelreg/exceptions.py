@@ -30,6 +30,7 @@ Catch :class:`ModelRegError` for all of them, a branch for a kind of trouble, a 
     │   ├── ObjectNotFound (FileNotFoundError)
     │   ├── AccessDenied (PermissionError)
     │   ├── StorageUnreachable (ConnectionError)
+    │   ├── StorageRefused                    an error status that has no name of its own, such as 400 or 503
     │   ├── TransferStalled (TimeoutError)    no byte within the stall time-out
     │   ├── ObjectChanged                     the object changed while it was read, more than once
     │   └── ReadOnlyStorage (PermissionError) a scheme that cannot be written
@@ -238,6 +239,24 @@ class AccessDenied(StorageError, PermissionError):
 
 class StorageUnreachable(StorageError, ConnectionError):
     """The storage could not be reached."""
+
+
+class StorageRefused(StorageError):
+    """The storage answered with an error status that has no name of its own.
+
+    Args:
+        message: What was asked of it, and what it said.
+        status: HTTP status code.
+        retry_after_s: Seconds that it asked to wait, if it did.
+        next_step: What the reader can do about it.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, retry_after_s: float | None = None, next_step: str = ""
+    ) -> None:
+        super().__init__(message, next_step=next_step)
+        self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class TransferStalled(StorageError, TimeoutError):

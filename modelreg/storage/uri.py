@@ -85,6 +85,11 @@ class StorageURI(NamedTuple):
         return self.normalised
 
     @property
+    def is_folder(self) -> bool:
+        """Whether it is written as a folder: with a slash at its end, or without any path."""
+        return not self.path or (self.text if self.scheme == "file" else self.path).endswith(("/", os.sep))
+
+    @property
     def name(self) -> str:
         """The last segment of the path, unescaped; the bucket where there is no path."""
         last = self.path.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.bucket
@@ -120,30 +125,6 @@ def parse_uri(uri: str | os.PathLike[str]) -> StorageURI:
         return _local(os.path.expanduser(text))  # noqa: PTH111 - pathlib is not needed on the way to a cache hit
     scheme = match[1].lower()
     return _PARSERS.get(scheme, _parse_other)(text, match[2][2:])
-
-
-def storage_key(uri: StorageURI, env: Mapping[str, str] = os.environ) -> str:
-    """Return the text that tells apart what ``uri`` means here: its normal form, and the endpoint that variables name.
-
-    Two endpoints may both have a bucket of one name; a cache that is asked through one must not answer for the other.
-
-    Example:
-        >>> storage_key(parse_uri("s3://models/a"), {"AWS_ENDPOINT_URL": "http://minio:9000"})
-        's3://models/a @ http://minio:9000'
-    """
-    if "endpoint" in uri.options:
-        return uri.normalised
-    parts = [env[name] for name in ENDPOINT_VARIABLES.get(uri.scheme, ()) if env.get(name)]
-    return f"{uri.normalised} @ {redact_url(parts[0])}" if parts else uri.normalised
-
-
-#: Variables that name a scheme's endpoint, the first that is set wins.
-ENDPOINT_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "s3": ("S3_ENDPOINT", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-    "gs": ("STORAGE_EMULATOR_HOST",),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"),
-    "pvc": ("MODELREG_PVC_ROOT",),
-}
 
 
 def _split_options(text: str, rest: str, known: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -296,11 +277,11 @@ def _parse_file(text: str, rest: str) -> StorageURI:
 
 
 def _local(path: str) -> StorageURI:
-    # A trailing separator is lost here on purpose: whether a path is a folder is for the disk to say.
     absolute = os.path.abspath(path)  # noqa: PTH100 - Path.resolve follows links, Path.absolute keeps '..'
     slashed = absolute.replace(os.sep, "/")
     normalised = "file://" + quote(slashed if slashed.startswith("/") else f"/{slashed}", safe="/:")
-    return StorageURI("file", "", absolute, _NO_OPTIONS, normalised, absolute)
+    text = f"{absolute.rstrip(os.sep)}{os.sep}" if path.endswith(("/", os.sep)) else absolute
+    return StorageURI("file", "", absolute, _NO_OPTIONS, normalised, text)
 
 
 def _parse_pvc(text: str, rest: str) -> StorageURI:
@@ -308,7 +289,7 @@ def _parse_pvc(text: str, rest: str) -> StorageURI:
     segments = [segment for segment in path.split("/") if segment]
     if name in {".", ".."} or "\\" in rest or any(segment in {".", ".."} for segment in segments):
         raise InvalidURI(f"the URI {text!r} leaves its volume claim")
-    path = "/".join(segments)
+    path = "/".join(segments) + ("/" if segments and path.endswith("/") else "")
     normalised = f"pvc://{name}/{path}"
     return StorageURI("pvc", name, path, _NO_OPTIONS, normalised, normalised)
 

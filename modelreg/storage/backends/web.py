@@ -1,0 +1,245 @@
+"""Files behind plain http(s) addresses.
+
+Every redirect is followed here, one by one: headers that the settings name for a host go to that host alone, and never
+from an encrypted connection to one that is not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+from modelreg.exceptions import AccessDenied, ModelRegError, ObjectChanged, StorageError
+from modelreg.redact import redact_url
+from modelreg.storage.addresses import is_link_local
+from modelreg.storage.backends import errors
+from modelreg.storage.backends.base import Backend, Listed, reject_version
+from modelreg.storage.model import RemoteFile
+from modelreg.storage.uri import StorageURI
+
+_CHUNK_BYTES = 1 << 20
+_MOST_REDIRECTS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Servers that answer HEAD with one of these often answer GET: signed URLs are signed for one method.
+_HEAD_REFUSED = frozenset({400, 401, 403, 404, 405, 501})
+_PAGES = (".html", ".htm", ".xhtml")
+
+
+class WebBackend(Backend):
+    """One file behind an http(s) address."""
+
+    @functools.cached_property
+    def _session(self) -> Any:
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=self.settings.transfer.concurrency + 1)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        # Lengths and ranges count the bytes of the file itself, not of some packing of it.
+        session.headers["Accept-Encoding"] = "identity"
+        if self.settings.ca_bundle:
+            session.verify = self.settings.ca_bundle
+        if self.settings.proxy:
+            session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
+        return session
+
+    def location(self, name: str) -> str:
+        """Return the URL."""
+        return urljoin(f"{self.uri.text.rstrip('/')}/", name) if name else self.uri.text
+
+    def filesystem(self) -> Any:
+        """Return a :class:`fsspec.implementations.http.HTTPFileSystem`."""
+        from fsspec.implementations.http import HTTPFileSystem
+
+        return HTTPFileSystem(headers=self._headers_for(urlsplit(self.uri.text)), client_kwargs={"trust_env": True})
+
+    def filesystem_path(self) -> str:
+        """Return the URL."""
+        return self.uri.text
+
+    def close(self) -> None:
+        """Close the connections."""
+        if "_session" in self.__dict__:
+            self._session.close()
+
+    def _named(self, location: str) -> str:
+        return redact_url(location)
+
+    def _stat_file(self, uri: StorageURI) -> Listed | None:
+        reject_version(uri)
+        return self._seen(uri.text, uri.name if uri.path.rstrip("/") else "download")
+
+    def _listed(self, uri: StorageURI) -> list[Listed]:
+        del uri
+        return []
+
+    def _stat(self, location: str) -> Listed | None:
+        return self._seen(location, "")
+
+    def _seen(self, url: str, relative: str) -> Listed | None:
+        """Return what the server says of the file, without reading it."""
+        with self._request("HEAD", url) as answer:
+            refused = answer.status_code in _HEAD_REFUSED
+            if not refused:
+                return self._described(answer, url, relative)
+        with self._request("GET", url) as answer:
+            return self._described(answer, url, relative)
+
+    def _described(self, answer: Any, url: str, relative: str) -> Listed:
+        _check_status(answer, url)
+        _check_is_no_page(answer, url)
+        size = _length(answer)
+        identity = _identity(answer)
+        self.ranged = answer.headers.get("Accept-Ranges", "").lower() == "bytes" and _validator(identity) is not None
+        return Listed(location=url, relative=relative, size=size, identity=identity)
+
+    def _read(self, file: RemoteFile) -> bytes:
+        return b"".join(self._stream(file, 0, None))
+
+    def _stream(self, file: RemoteFile, offset: int, length: int | None) -> Iterator[bytes]:
+        headers: dict[str, str] = {}
+        if length is not None:
+            headers["Range"] = f"bytes={offset}-{offset + length - 1}"
+            validator = _validator(file.identity)
+            if validator is not None:
+                headers["If-Range"] = validator
+        with self._request("GET", file.location, headers) as answer:
+            _check_status(answer, file.location)
+            self._check_same(answer, file)
+            if length is not None:
+                self._check_range(answer, file, offset, length)
+            # What is packed all the same is unpacked; its length is not known then, so it never comes by ranges.
+            packed = "Content-Encoding" in answer.headers
+            while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=packed):
+                yield chunk
+
+    def _check_same(self, answer: Any, file: RemoteFile) -> None:
+        if file.identity and _identity(answer) != file.identity:
+            raise ObjectChanged(f"{redact_url(file.location)} changed while it was read")
+        _check_is_no_page(answer, file.location)
+
+    def _check_range(self, answer: Any, file: RemoteFile, offset: int, length: int) -> None:
+        expected = f"bytes {offset}-{offset + length - 1}/{file.size}"
+        if answer.status_code == 206 and answer.headers.get("Content-Range", "").lower() == expected:
+            return
+        # The server says that it serves ranges and does not: from now on the file is read as a whole.
+        self.ranged = False
+        raise ObjectChanged(f"{redact_url(file.location)} did not come as the range that was asked for")
+
+    def _request(self, method: str, url: str, headers: dict[str, str] | None = None) -> Any:
+        """Return the answer to a request, after its redirects; close it when done."""
+        transfer = self.settings.transfer
+        first = at = urlsplit(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = {**(headers or {}), **(self._headers_for(at) if _may_see_headers(first, at) else {})}
+            answer = self._session.request(
+                method,
+                urlunsplit(at),
+                headers=sent,
+                stream=True,
+                allow_redirects=False,
+                timeout=(transfer.connect_timeout_s, transfer.stall_timeout_s),
+            )
+            target = answer.headers.get("Location")
+            if answer.status_code not in _REDIRECTS or not target:
+                return answer
+            answer.close()
+            at = self._next_hop(at, urlsplit(urljoin(urlunsplit(at), target)))
+        raise StorageError(f"{redact_url(url)} was redirected more than {_MOST_REDIRECTS} times")
+
+    def _next_hop(self, at: SplitResult, to: SplitResult) -> SplitResult:
+        """Return where a redirect leads.
+
+        Raises:
+            AccessDenied: It leads where it must not be followed.
+        """
+        shown = f"{redact_url(urlunsplit(at))} redirects to {redact_url(urlunsplit(to))}"
+        if to.scheme not in {"http", "https"} or not to.hostname:
+            raise AccessDenied(f"{shown}, which is not an http(s) address")
+        if is_link_local(to.hostname) and not is_link_local(at.hostname or ""):
+            raise AccessDenied(f"{shown}, an address that only this machine's platform answers")
+        if at.scheme == "https" and to.scheme == "http" and (at.username or self._headers_for(at)):
+            raise AccessDenied(
+                f"{shown}, which would leave encryption behind with credentials at hand",
+                next_step="ask for the https address of the file",
+            )
+        return to
+
+    def _headers_for(self, parts: SplitResult) -> dict[str, str]:
+        return dict(self.settings.headers.get((parts.hostname or "").lower(), {}))
+
+    def _translate(self, error: Exception, what: str) -> ModelRegError | None:
+        import requests
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+        if isinstance(error, (requests.Timeout, ReadTimeoutError)):
+            return errors.from_os_error(TimeoutError(errors.quoted(error)), what)
+        if isinstance(error, (requests.ConnectionError, HTTPError)):
+            return errors.from_os_error(ConnectionError(errors.quoted(error)), what)
+        if isinstance(error, requests.RequestException):
+            return errors.from_text(error, what)
+        return errors.from_os_error(error, what) if isinstance(error, OSError) else None
+
+
+def _may_see_headers(first: SplitResult, at: SplitResult) -> bool:
+    """Return whether what the settings say for a host may be sent to ``at``, where redirects from ``first`` led."""
+    same_origin = (first.scheme, first.hostname, first.port) == (at.scheme, at.hostname, at.port)
+    return same_origin or (at.hostname != first.hostname and at.scheme == "https")
+
+
+def _check_status(answer: Any, url: str) -> None:
+    if answer.status_code < 400 and answer.status_code not in {204, 304}:
+        return
+    if answer.status_code < 400:
+        raise StorageError(f"{redact_url(url)} was answered without content (status {answer.status_code})")
+    retry_after_s = _seconds(answer.headers.get("Retry-After", ""))
+    raise errors.from_status(answer.status_code, redact_url(url), answer.reason or "", retry_after_s)
+
+
+def _check_is_no_page(answer: Any, url: str) -> None:
+    """Refuse a page for people, such as a login or an error that calls itself success, where a file was asked for."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in {"text/html", "application/xhtml+xml"} and not urlsplit(url).path.lower().endswith(_PAGES):
+        raise StorageError(
+            f"{redact_url(url)} was answered with an HTML page instead of a file",
+            next_step="it may want a login: give its headers in the variable <host>-headers",
+        )
+
+
+def _identity(answer: Any) -> str:
+    etag = answer.headers.get("ETag")
+    if etag:
+        return f"etag:{etag}"
+    modified = answer.headers.get("Last-Modified")
+    return f"modified:{modified}" if modified else ""
+
+
+def _validator(identity: str) -> str | None:
+    """Return what ``If-Range`` takes for ``identity``, ``None`` if it takes nothing: a weak tag says too little."""
+    kind, _, value = identity.partition(":")
+    return value if value and not (kind == "etag" and value.startswith("W/")) else None
+
+
+def _length(answer: Any) -> int | None:
+    """Return the bytes of the whole file, ``None`` where the answer does not say."""
+    if "Content-Encoding" in answer.headers or "Transfer-Encoding" in answer.headers:
+        return None
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isdigit() else None
+
+
+def _seconds(retry_after: str) -> float | None:
+    """Return the seconds that a ``Retry-After`` header means, ``None`` if it is absent or senseless."""
+    import time
+
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,305 @@
+"""The three ways a file's bytes are moved: several small files whole, one large file by parts, one file as a stream."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from modelreg.exceptions import DigestMismatch, ObjectChanged, StorageError, StorageUnreachable
+from modelreg.storage.model import Downloaded, RemoteFile
+from modelreg.storage.partial import PartialFile, discard, disk_errors
+from modelreg.storage.pool import Task, Worker
+from modelreg.storage.retrying import Attempts
+from modelreg.storageconfig import TransferSettings
+
+if TYPE_CHECKING:
+    from modelreg.storage.backends import Backend
+
+_HASH_BUFFER = 1 << 20
+
+
+@attrs.frozen
+class Job:
+    """One file to be had.
+
+    Attributes:
+        file: As it was last seen.
+        path: Its partial file.
+        restarts: How often it changed while it was read.
+    """
+
+    file: RemoteFile
+    path: Path
+    restarts: int = 0
+
+
+@attrs.frozen
+class Moved:
+    """Told by a thread: this many bytes came; below zero, they came in vain."""
+
+    count: int
+
+
+@attrs.frozen
+class Changed:
+    """A file that changed while it was read.
+
+    Attributes:
+        job: What was to be had.
+        error: How it was seen.
+        in_vain: Bytes that came and are of no use any more.
+    """
+
+    job: Job
+    error: ObjectChanged
+    in_vain: int = 0
+
+
+@attrs.frozen
+class Arrived:
+    """Answered by a task: these files are whole; these must be begun anew."""
+
+    files: tuple[Downloaded, ...] = ()
+    changed: tuple[Changed, ...] = ()
+
+
+@attrs.frozen
+class SmallFiles:
+    """Reads small files whole, one after the other."""
+
+    backend: Backend
+    jobs: tuple[Job, ...]
+    settings: TransferSettings
+
+    def __call__(self, worker: Worker) -> Arrived:
+        """Do it."""
+        files = [self._read_or_changed(job, worker) for job in self.jobs]
+        arrived = tuple(file for file in files if isinstance(file, Downloaded))
+        worker.tell(Moved(sum(file.size for file in arrived)))
+        return Arrived(arrived, tuple(file for file in files if isinstance(file, Changed)))
+
+    def _read_or_changed(self, job: Job, worker: Worker) -> Downloaded | Changed:
+        try:
+            return self._read(job, worker)
+        except ObjectChanged as error:
+            return Changed(job, error)
+
+    def _read(self, job: Job, worker: Worker) -> Downloaded:
+        attempts = Attempts(self.settings, worker.stop)
+        while True:
+            worker.alive_now()
+            try:
+                data = self.backend.read(job.file)
+            except StorageError as error:
+                worker.resting()
+                attempts.failed(error)
+                continue
+            if len(data) != job.file.size:
+                raise ObjectChanged(f"{job.file.path} came with {len(data)} bytes where {job.file.size} were listed")
+            return _checked(job.file, hashlib.sha256(data).hexdigest(), len(data), data=data)
+
+
+@attrs.frozen
+class WholeFile:
+    """Reads a file from its start to its end, where ranges cannot be had or its size is not known."""
+
+    backend: Backend
+    job: Job
+    settings: TransferSettings
+
+    def __call__(self, worker: Worker) -> Arrived:
+        """Do it."""
+        attempts = Attempts(self.settings, worker.stop)
+        while True:
+            moved = _Count()
+            try:
+                return Arrived(files=(self._read(worker, moved),))
+            except ObjectChanged as error:
+                return Arrived(changed=(Changed(self.job, error, in_vain=moved.total),))
+            except StorageError as error:
+                worker.tell(Moved(-moved.total))
+                worker.resting()
+                attempts.failed(error)
+
+    def _read(self, worker: Worker, moved: _Count) -> Downloaded:
+        file, path = self.job.file, self.job.path
+        digest = hashlib.sha256()
+        with disk_errors(path):
+            discard(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            out = path.open("xb")
+        with out:
+            for chunk in self.backend.stream(file, 0, None):
+                worker.alive_now()
+                with disk_errors(path):
+                    out.write(chunk)
+                digest.update(chunk)
+                moved.total += len(chunk)
+                worker.tell(Moved(len(chunk)))
+            with disk_errors(path):
+                out.flush()
+        if file.size is not None and file.size != moved.total:
+            raise StorageUnreachable(f"{file.path} ended after {moved.total} of {file.size} bytes")
+        return _checked(file, digest.hexdigest(), moved.total, path=path)
+
+
+@attrs.define
+class _Count:
+    total: int = 0
+
+
+class LargeFile:
+    """One large file whose parts any thread moves, and which is hashed in order as they complete.
+
+    Args:
+        backend: What it is read through.
+        job: What is to be had.
+        settings: How bytes are moved.
+        ended: Told when the file is whole or given up, and its partial file closed.
+    """
+
+    def __init__(
+        self, backend: Backend, job: Job, settings: TransferSettings, *, ended: Callable[[LargeFile], object]
+    ) -> None:
+        self._backend = backend
+        self._job = job
+        self._settings = settings
+        self._ended = ended
+        self._partial = PartialFile(
+            job.path, size=job.file.size or 0, part_bytes=settings.part_bytes, identity=job.file.identity
+        )
+        self._lock = threading.Lock()
+        self._digest = hashlib.sha256()
+        self._hashing = False
+        self._hashed = 0
+        self._under_way = 0
+        self._error: ObjectChanged | None = None
+        self._moved = _Count(self.taken_up)
+
+    @functools.cached_property
+    def taken_up(self) -> int:
+        """Bytes that an earlier try left."""
+        return sum(self._partial.bounds(part)[1] for part in self._partial.done)
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield the work that is left, until the file changes."""
+        missing = [part for part in range(self._partial.parts) if part not in self._partial.done]
+        works: list[Callable[[Worker], Downloaded | None]]
+        works = [functools.partial(self._move, part) for part in missing] or [self._hash]
+        for work in works:
+            with self._lock:
+                if self._error is not None:
+                    return
+                self._under_way += 1
+            yield functools.partial(self._run, work)
+
+    def leave(self) -> None:
+        """Close the partial file, to be taken up later."""
+        self._partial.close()
+
+    def _run(self, work: Callable[[Worker], Downloaded | None], worker: Worker) -> Arrived:
+        """Do one piece of work; the last one to end says that the file has changed, if it has."""
+        whole = None
+        try:
+            if self._error is None:
+                whole = work(worker)
+        except ObjectChanged as error:
+            with self._lock:
+                self._error = error
+        with self._lock:
+            self._under_way -= 1
+            drained = self._under_way == 0
+        if whole is not None:
+            return Arrived(files=(whole,))
+        if self._error is not None and drained:
+            self._partial.close()
+            self._ended(self)
+            return Arrived(changed=(Changed(self._job, self._error, in_vain=self._moved.total),))
+        return Arrived()
+
+    def _move(self, part: int, worker: Worker) -> Downloaded | None:
+        position, length = self._partial.bounds(part)
+        end = position + length
+        attempts = Attempts(self._settings, worker.stop)
+        while position < end:
+            came, error = self._move_some(position, end, worker)
+            position += came
+            if came:
+                attempts.progressed()
+            if error is not None:
+                worker.resting()
+                attempts.failed(error)
+        self._partial.mark(part)
+        return self._hash(worker)
+
+    def _move_some(self, position: int, end: int, worker: Worker) -> tuple[int, StorageError | None]:
+        """Move what one request brings of the bytes up to ``end``; return how many, and what ended it early."""
+        start = position
+        try:
+            for chunk in self._backend.stream(self._job.file, position, end - position):
+                worker.alive_now()
+                self._keep(chunk, position, end)
+                position += len(chunk)
+                worker.tell(Moved(len(chunk)))
+        except StorageError as error:
+            return position - start, error
+        if position < end:
+            return position - start, StorageUnreachable(f"{self._job.file.path} ended {end - position} bytes early")
+        return position - start, None
+
+    def _keep(self, chunk: Any, position: int, end: int) -> None:
+        if position + len(chunk) > end:
+            raise ObjectChanged(f"{self._job.file.path} came with more bytes than were asked for")
+        self._partial.write_at(chunk, position)
+        with self._lock:
+            self._moved.total += len(chunk)
+
+    def _hash(self, worker: Worker) -> Downloaded | None:
+        """Hash every part that is next in line, unless another thread does; return the file if that was the last."""
+        buffer = bytearray(_HASH_BUFFER)
+        while True:
+            with self._lock:
+                if self._hashing or self._hashed not in self._partial.done:
+                    return None
+                self._hashing = True
+            self._hash_part(self._hashed, memoryview(buffer), worker)
+            with self._lock:
+                self._hashing = False
+                self._hashed += 1
+            if self._hashed == self._partial.parts:
+                return self._complete()
+
+    def _hash_part(self, part: int, buffer: memoryview, worker: Worker) -> None:
+        position, length = self._partial.bounds(part)
+        end = position + length
+        while position < end:
+            worker.alive_now()
+            count = self._partial.read_at(buffer[: end - position], position)
+            if not count:
+                raise StorageError(f"the partial file {self._job.path} was cut short by someone else")
+            self._digest.update(buffer[:count])
+            position += count
+
+    def _complete(self) -> Downloaded:
+        self._partial.finish()
+        self._ended(self)
+        return _checked(self._job.file, self._digest.hexdigest(), self._partial.size, path=self._job.path)
+
+
+def _checked(file: RemoteFile, sha256: str, size: int, *, data: Any = None, path: Path | None = None) -> Downloaded:
+    """Return what arrived, if it is what its source vouches for."""
+    if file.sha256 is not None and file.sha256 != sha256:
+        if path is not None:
+            discard(path)
+        raise DigestMismatch(
+            f"{file.path} is not what its source vouches for",
+            expected=f"sha256:{file.sha256}",
+            actual=f"sha256:{sha256}",
+        )
+    return Downloaded(file=file, sha256=sha256, size=size, data=data, path=path)

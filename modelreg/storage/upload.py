@@ -1,0 +1,188 @@
+"""Pushing: files and folders to any storage that can be written, several at once, hashed while they are read."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import attrs
+
+from modelreg.exceptions import InvalidInput, ObjectNotFound, StorageError
+from modelreg.storage.model import UploadedFile
+from modelreg.storage.names import check_tree
+from modelreg.storage.pool import Worker, WorkerPool
+from modelreg.storage.retrying import Attempts
+from modelreg.storage.transfer import Progress, TransferProgress
+from modelreg.storage.walking import files_below
+from modelreg.storageconfig import TransferSettings
+
+if TYPE_CHECKING:
+    from modelreg.storage.backends import Backend
+
+
+@attrs.frozen
+class _Source:
+    """One local file to be pushed: where it lies, and its name below the URI (empty for the URI itself)."""
+
+    path: Path
+    name: str
+    size: int
+    mtime_ns: int
+    executable: bool
+
+
+def upload(
+    backend: Backend,
+    source: str | os.PathLike[str],
+    *,
+    options: TransferSettings | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> tuple[UploadedFile, ...]:
+    """Push a file or a folder to the URI that ``backend`` was opened for; return what was pushed, sorted by path.
+
+    Each file appears whole or not at all. Files that the URI holds besides are left alone. A URI that ends in ``/``
+    is a folder: a single file goes into it under its own name.
+
+    Args:
+        backend: Where it goes.
+        source: A local file, or a folder: every file below it, links followed.
+        options: How bytes are moved; by default as the backend's settings say.
+        progress: Called as files arrive.
+        cancel: Ends the push when another thread sets it.
+
+    Raises:
+        ObjectNotFound: ``source`` does not exist.
+        InvalidInput: ``source`` is a folder without files, or changed while it was read.
+        UnsafeName: A file's name could not be fetched again on every platform.
+        ReadOnlyStorage: The scheme cannot be written.
+        StorageError: The storage failed, and kept failing.
+        KeyboardInterrupt: ``cancel`` was set.
+    """
+    settings = options or backend.settings.transfer
+    root = Path(source)
+    files = sorted(_sources(root, into_folder=backend.uri.is_folder), key=lambda one: one.name)
+    if not files:
+        raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")
+    check_tree(one.name for one in files if one.name)
+    pool = WorkerPool(min(settings.concurrency, len(files)), cancel=cancel)
+    total = sum(one.size for one in files)
+    pushed: list[UploadedFile] = []
+    try:
+        for one in files:
+            pool.submit(functools.partial(_push, backend, one, settings))
+        while len(pushed) < len(files):
+            pushed.append(pool.next())
+            if progress is not None:
+                progress(TransferProgress(sum(one.size for one in pushed), total, len(pushed), len(files)))
+    finally:
+        pool.close()
+    return tuple(sorted(pushed, key=lambda one: one.path))
+
+
+def _push(backend: Backend, source: _Source, settings: TransferSettings, worker: Worker) -> UploadedFile:
+    attempts = Attempts(settings, worker.stop)
+    while True:
+        worker.alive_now()
+        try:
+            return _push_once(backend, source)
+        except StorageError as error:
+            worker.resting()
+            attempts.failed(error)
+
+
+def _push_once(backend: Backend, source: _Source) -> UploadedFile:
+    try:
+        file = source.path.open("rb", buffering=0)
+    except OSError as error:
+        raise InvalidInput(f"the file {source.path} cannot be read: {error.strerror or error}") from error
+    with HashingReader(file) as reader:
+        backend.write(source.name, cast("BinaryIO", reader), source.size)
+        now = os.fstat(file.fileno())
+        if reader.hashed != source.size or (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
+            raise InvalidInput(
+                f"the file {source.path} changed while it was pushed", next_step="push it again once it is complete"
+            )
+        path = source.name or source.path.name
+        return UploadedFile(path, reader.sha256, source.size, source.executable)
+
+
+def _sources(root: Path, *, into_folder: bool) -> Iterator[_Source]:
+    if not root.is_dir():
+        yield _source(root, root.name if into_folder else "")
+        return
+    try:
+        for path in files_below(root):
+            yield _source(path, path.relative_to(root).as_posix())
+    except OSError as error:
+        raise InvalidInput(f"the folder {error.filename or root} cannot be read: {error.strerror or error}") from error
+
+
+def _source(path: Path, name: str) -> _Source:
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise ObjectNotFound(f"there is nothing to push: {path} does not exist") from error
+    except OSError as error:
+        raise InvalidInput(f"the file {path} cannot be read: {error.strerror or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidInput(f"{path} is neither a file nor a folder")
+    return _Source(path, name, found.st_size, found.st_mtime_ns, bool(found.st_mode & stat.S_IXUSR))
+
+
+class HashingReader(io.RawIOBase):
+    """Reads a file and hashes each byte the first time it passes.
+
+    Args:
+        file: Open for reading at its start; closed with the reader.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__()
+        self._file = file
+        self._digest = hashlib.sha256()
+        #: Bytes from the start that are hashed.
+        self.hashed = 0
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what has been read."""
+        return self._digest.hexdigest()
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that it can be read from anywhere."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to ``offset`` and return it."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return where it is."""
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes; below zero, all that is left."""
+        position = self._file.tell()
+        data = self._file.readall() if size < 0 else self._file.read(size)
+        fresh = position + len(data) - self.hashed
+        if 0 < fresh <= len(data):
+            self._digest.update(memoryview(data)[len(data) - fresh :])
+            self.hashed += fresh
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
