@@ -57,6 +57,8 @@ class Place:
         denied: Makes the credentials wrong within its block; ``None`` where there are none.
         secrets: Credentials in use, and parts of them, which no error and no log may hold.
         hostile_names: Names that ``put`` can write as they are and that a fetch must refuse.
+        filesystem_path: The folder as the storage's fsspec filesystem takes it; ``None`` where it takes the URI.
+        creates_buckets: Whether a write to a missing bucket makes it.
         detects_same_size: Whether the storage tells that a file changed whose size did not, however soon.
     """
 
@@ -67,6 +69,8 @@ class Place:
     denied: Callable[[], AbstractContextManager[object]] | None = None
     secrets: tuple[str, ...] = ()
     hostile_names: tuple[str, ...] = ()
+    filesystem_path: str | None = None
+    creates_buckets: bool = False
     detects_same_size: bool = True
 
     def at(self, name: str) -> str:

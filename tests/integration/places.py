@@ -18,10 +18,10 @@ from real_servers.s3 import S3Server
 from real_servers.web import WebServer
 
 # moto keeps every key as it is. SeaweedFS refuses or rewrites what looks like a path, fake-gcs-server cleans paths, and
-# Azurite's listings cannot hold control characters: those names come from the proxy there.
+# listings in XML cannot hold control characters: the proxy puts those names into listings.
 _WITHOUT_PATHS = tuple(name for name in HOSTILE_NAMES if not {"..", ".", ""} & set(name.split("/")))
-_WITHOUT_BACKSLASHES = tuple(name for name in _WITHOUT_PATHS if "\\" not in name)
 _PRINTABLE = tuple(name for name in _WITHOUT_PATHS if name.isprintable())
+_PLAIN = tuple(name for name in _PRINTABLE if "\\" not in name)
 
 
 @contextlib.contextmanager
@@ -58,7 +58,8 @@ def s3_place(
             missing_bucket=f"s3://{bucket}-absent",
             denied=lambda: variables(AWS_SECRET_ACCESS_KEY="wrong-" + server.secret_key),
             secrets=(server.secret_key, "wrong-" + server.secret_key),
-            hostile_names=HOSTILE_NAMES if keeps_every_key else _WITHOUT_BACKSLASHES,
+            hostile_names=HOSTILE_NAMES if keeps_every_key else _PLAIN,
+            creates_buckets=not keeps_every_key,
         )
 
 
@@ -72,8 +73,9 @@ def gcs_place(
     yield Place(
         uri=f"gs://{bucket}/folder",
         put=lambda name, content: server.put(bucket, f"folder/{name}", content),
-        missing_bucket=f"gs://{bucket}-absent",
-        hostile_names=_WITHOUT_PATHS,
+        # The server answers a listing of a missing bucket with a failure of its own.
+        missing_bucket=None,
+        hostile_names=_PRINTABLE,
     )
 
 
@@ -102,10 +104,11 @@ def azure_place(
             uri=f"{root}/folder",
             put=lambda name, content: container.upload_blob(f"folder/{name}", content, overwrite=True),
             escape=escape,
-            missing_bucket=f"{root}-absent",
+            filesystem_path=f"{bucket}/folder",
+            missing_bucket=root.replace(bucket, f"{bucket}-absent"),
             denied=lambda: variables(**denied),
             secrets=(server.key, quote(server.key), wrong),
-            hostile_names=_PRINTABLE,
+            hostile_names=_PLAIN,
         )
 
 
@@ -119,7 +122,7 @@ def web_place(server: WebServer, folder: str, *, url: str | None = None) -> Plac
 def local_place(folder: Path, uri: str, *, escape: Callable[[str], str] = str) -> Place:
     """A local folder, which ``uri`` means."""
     # The clock of many file systems ticks every few milliseconds.
-    return Place(uri=uri, put=writer(folder), escape=escape, detects_same_size=False)
+    return Place(uri=uri, put=writer(folder), escape=escape, filesystem_path=str(folder), detects_same_size=False)
 
 
 def fsspec_place(filesystem: Any, root: str, uri: str) -> Place:
