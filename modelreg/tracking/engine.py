@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -61,6 +63,7 @@ class Engine:
         self._senders: dict[Journal, RunSender] = {}
         self._leftovers: list[RunSender] = []
         self._aside: list[Path] = []
+        self._told: weakref.WeakSet[RunSender] = weakref.WeakSet()
         self._writer = Writer(retire=self._retire, find_leftovers=self._find_leftovers, age_s=settings.batch_age_s)
         self._committer = Committer(
             on_commit=self._committed, heartbeat=self._spool.heartbeat, interval_s=settings.commit_interval_s
@@ -94,15 +97,18 @@ class Engine:
 
     def wait_until_open(self, sender: RunSender, timeout_s: float) -> None:
         """Wait until the registry has answered which run it is, or it is plain that it does not answer."""
-        deadline = time.monotonic() + timeout_s
-        self._writer.wait_until(sender, lambda: sender.opened.is_set() or self._is_down(), deadline)
+        self._writer.wait_until(lambda: sender.opened.is_set() or self._is_down(), time.monotonic() + timeout_s)
 
     def flush(self, sender: RunSender, position: Position, timeout_s: float) -> bool:
         """Wait until the registry has everything before ``position``; return whether it has."""
-        if sender.finished or sender.acknowledged >= position:
+
+        def is_there() -> bool:
             return sender.acknowledged >= position
-        self._writer.notice(sender, urgent=True)
-        return self._writer.wait_until(sender, lambda: sender.acknowledged >= position, time.monotonic() + timeout_s)
+
+        if not sender.finished and not is_there():
+            self._writer.notice(sender, urgent=True)
+            self._writer.wait_until(lambda: sender.finished or is_there(), time.monotonic() + timeout_s)
+        return is_there()
 
     def finish(self, sender: RunSender, journal: Journal, timeout_s: float) -> bool:
         """Wait until the registry has everything of a journal that is closed; return whether it has."""
@@ -135,14 +141,14 @@ class Engine:
         deadline = time.monotonic() + (timeout_s if timeout_s is not None else 1e9)
         self._adopt()
         done: list[RunSender] = []
-        while self._leftovers and time.monotonic() < deadline:
-            sender = self._leftovers[0]
-            self._writer.wait_until(sender, self._is_down, deadline)
+        for sender in list(self._leftovers):
+            self._writer.wait_until(partial(self._is_put_away_or_down, sender), deadline)
             if self._writer.last_error is not None:
                 raise self._writer.last_error
-            if sender.finished:
-                done.append(sender)
-                self._leftovers.remove(sender)
+            if not sender.put_away:
+                break
+            done.append(sender)
+            self._leftovers.remove(sender)
         aside, self._aside = self._aside, []
         sent = [sender for sender in done if sender.progress.aside is None]
         return SyncReport(
@@ -173,6 +179,9 @@ class Engine:
             limits=self._limits,
         )
 
+    def _is_put_away_or_down(self, sender: RunSender) -> bool:
+        return sender.put_away or self._is_down()
+
     def _is_down(self) -> bool:
         return self._writer.last_error is not None
 
@@ -198,14 +207,16 @@ class Engine:
     def _retire(self, sender: RunSender) -> None:
         """Put away the journal of a sender that has nothing more to send, unless it is still being written."""
         if sender.failed:
+            sender.put_away = True
             return
+        reason = sender.progress.aside
+        if reason is not None and sender not in self._told:
+            self._told.add(sender)
+            logger.warning("%s; its journal is kept in %s when it ends", reason, self._spool.aside)
         if sender.live:
-            if sender.progress.aside is not None:
-                logger.warning("%s; the journal is kept in %s", sender.progress.aside, sender.folder)
             return
-        if sender.progress.aside is None:
+        if reason is None:
             self._spool.remove(sender.folder)
         elif sender.folder.exists():
-            kept = self._spool.set_aside(sender.folder)
-            self._aside.append(kept)
-            logger.warning("%s; the journal is kept in %s", sender.progress.aside, kept)
+            self._aside.append(self._spool.set_aside(sender.folder))
+        sender.put_away = True

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from attrs import field
 
 from modelreg.exceptions import MissingExtra
-from modelreg.types.artifacts import Artifact
+from modelreg.types.artifacts import Artifact, Metric
 from modelreg.types.experiments import ExperimentRun
 from modelreg.types.pager import Pager
 
@@ -93,6 +94,45 @@ class RunSummary:
     def tags(self) -> Mapping[str, Any]:
         """Custom properties of the run."""
         return self.run.custom_properties
+
+
+@attrs.define
+class MetricRange:
+    """What the points of a metric amount to; NaN is neither the least nor the greatest.
+
+    Attributes:
+        last: The value that was logged last.
+        min: The least.
+        max: The greatest.
+        count: How many points there are.
+    """
+
+    last: float | None = None
+    min: float | None = None
+    max: float | None = None
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        """Take in the next point."""
+        self.last = value
+        self.count += 1
+        if not math.isnan(value):
+            self.min = value if self.min is None else min(self.min, value)
+            self.max = value if self.max is None else max(self.max, value)
+
+
+def metric_ranges(points: Iterable[Metric]) -> dict[str, MetricRange]:
+    """Return the range of each metric that has points, by its name.
+
+    Example:
+        >>> metric_ranges([Metric(name="loss", value=1.0), Metric(name="loss", value=0.5)])
+        {'loss': MetricRange(last=0.5, min=0.5, max=1.0, count=2)}
+    """
+    ranges: dict[str, MetricRange] = {}
+    for point in points:
+        if point.name is not None and point.value is not None:
+            ranges.setdefault(point.name, MetricRange()).add(point.value)
+    return ranges
 
 
 def _flat(item: Any) -> dict[str, Any]:

@@ -83,6 +83,8 @@ class RunSender:
         self.finished = self.progress.aside is not None
         #: Set when a defect ended the sending.
         self.failed = False
+        #: Set when its journal is where it stays, or gone.
+        self.put_away = False
         #: Points, artifacts and tags that were sent.
         self.sent = 0
         self._sink = sink

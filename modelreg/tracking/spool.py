@@ -37,6 +37,8 @@ class Spool:
         self.registry = registry
         #: Folder of this registry's journals.
         self.folder = root / hashlib.sha256(registry.encode()).hexdigest()[:16]
+        #: Where journals are kept that the registry will not take.
+        self.aside = self.folder / _ASIDE
         self._own: Ownership | None = None
         self._adopted: dict[Path, Ownership] = {}
         self._runs = 0
@@ -97,7 +99,7 @@ class Spool:
 
     def set_aside(self, run: Path) -> Path:
         """Move a journal away that the registry will not take, and return where it is now."""
-        target = self.folder / _ASIDE / f"{run.name}-{secrets.token_hex(4)}"
+        target = self.aside / f"{run.name}-{secrets.token_hex(4)}"
         target.parent.mkdir(exist_ok=True, mode=0o700)
         try:
             run.rename(target)

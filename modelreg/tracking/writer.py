@@ -104,18 +104,17 @@ class Writer:
             self._next_leftovers = 0.0
             self._condition.notify_all()
 
-    def wait_until(self, sender: RunSender, reached: Callable[[], bool], deadline: float) -> bool:
+    def wait_until(self, reached: Callable[[], bool], deadline: float) -> bool:
         """Wait until ``reached()``; return whether it came in time.
 
         Returns early where the registry is down and the next attempt would come too late.
 
         Args:
-            sender: The journal that is waited for.
-            reached: What is waited for.
+            reached: What is waited for: something that sending a batch, or failing to, brings about.
             deadline: End of the wait, on the clock of :func:`time.monotonic`.
         """
         with self._condition:
-            while not reached() and not sender.finished:
+            while not reached():
                 left = deadline - time.monotonic()
                 if left <= 0 or self._backoff.until > deadline or self._stopped:
                     break

@@ -55,7 +55,7 @@ def test_integers_and_truth_values_are_numbers(value: Any):
 
 @pytest.mark.parametrize("value", ["0.5", b"1", None, [1.0], {}, 1j, object(), Tensor(1, 2), np.array([1, 2]), 10**400])
 def test_what_is_no_number_is_refused_by_the_arguments_name(value: Any):
-    with pytest.raises(InvalidInput, match="^value is "):
+    with pytest.raises(InvalidInput, match=r"^value is "):
         as_number("value", value)
 
 
@@ -65,13 +65,13 @@ def test_nan_is_a_number():
 
 @pytest.mark.parametrize("step", [1.0, "1", None, 2**63, -(2**63) - 1])
 def test_what_is_no_integer_of_64_bits_is_refused_by_the_arguments_name(step: Any):
-    with pytest.raises(InvalidInput, match="^step "):
+    with pytest.raises(InvalidInput, match=r"^step "):
         as_integer("step", step)
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 3, b"loss", "a\0b", "\ud800", "x" * 256])
 def test_a_name_that_cannot_be_stored_is_refused_by_the_arguments_name(name: Any):
-    with pytest.raises(InvalidInput, match="^key "):
+    with pytest.raises(InvalidInput, match=r"^key "):
         as_name("key", name)
 
 
