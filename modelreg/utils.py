@@ -7,8 +7,9 @@ import os
 import attrs
 from attrs import field
 
-from modelreg.config import S3LocationSettings
-from modelreg.exceptions import MissingMetadata
+from modelreg import config, exceptions
+
+__all__ = ["OCIParams", "S3Params", "s3_uri_from"]
 
 
 @attrs.frozen
@@ -95,17 +96,17 @@ def s3_uri_from(
         >>> s3_uri_from("fraud/1.onnx", "models", endpoint="https://s3.example.com", region="eu-1")
         's3://models/fraud/1.onnx?endpoint=https://s3.example.com&defaultRegion=eu-1'
     """
-    defaults = S3LocationSettings.from_env()
+    defaults = config.S3LocationSettings.from_env()
     if not (bucket or defaults.bucket):
-        raise MissingMetadata("no S3 bucket", next_step="give bucket=, or set AWS_S3_BUCKET")
+        raise exceptions.MissingMetadata("no S3 bucket", next_step="give bucket=, or set AWS_S3_BUCKET")
     if not endpoint and bucket not in (None, "", defaults.bucket):
-        raise MissingMetadata(
+        raise exceptions.MissingMetadata(
             f"no endpoint for bucket {bucket!r}",
             next_step="give endpoint=; AWS_S3_ENDPOINT is taken for the bucket of AWS_S3_BUCKET alone",
         )
     endpoint = endpoint or defaults.endpoint
     if not endpoint:
-        raise MissingMetadata("no S3 endpoint", next_step="give endpoint=, or set AWS_S3_ENDPOINT")
+        raise exceptions.MissingMetadata("no S3 endpoint", next_step="give endpoint=, or set AWS_S3_ENDPOINT")
     region = region or defaults.region
     uri = f"s3://{bucket or defaults.bucket}/{path}?endpoint={endpoint}"
     return f"{uri}&defaultRegion={region}" if region else uri

@@ -1,17 +1,21 @@
-"""The ``--registry`` option, and the registry it names."""
+"""What the registry's commands share: the ``--registry`` option, the registry it names, and how listings are cut."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from modelreg.registry import ModelRegistry
+    from modelreg.types.pager import Pager
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def registry_option(command: F) -> F:
@@ -24,6 +28,18 @@ def registry_option(command: F) -> F:
     )(command)
 
 
+def listing_options(command: F) -> F:
+    """Give ``command`` the options of a listing: ``--filter``, ``--limit`` and ``--all``."""
+    options = (
+        click.option("--filter", "query", metavar="QUERY", help="SQL-like filter, such as: name LIKE 'fraud%'"),
+        click.option("--limit", type=click.IntRange(min=1), help="List so many at most."),
+        click.option("--all", "show_all", is_flag=True, help="List what is archived, too."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @contextmanager
 def open_registry(url: str | None) -> Iterator[ModelRegistry]:
     """Yield the registry at ``url``, or the one that the environment names, and close it.
@@ -34,3 +50,56 @@ def open_registry(url: str | None) -> Iterator[ModelRegistry]:
 
     with ModelRegistry(url, connect=False) as registry:
         yield registry
+
+
+def select(pager: Pager[T], *, query: str | None, limit: int | None, show_all: bool) -> Iterable[T]:
+    """Return the items of a listing that its options ask for."""
+    items = iter(pager if query is None else pager.filter(query))
+    live = items if show_all else (item for item in items if getattr(item, "state", None) != "ARCHIVED")
+    return islice(live, limit)
+
+
+def found(resource: T | None, what: str, *, listed_by: str) -> T:
+    """Return ``resource``.
+
+    Args:
+        resource: What was looked up.
+        what: What it is, for the error.
+        listed_by: The command that lists what there is.
+
+    Raises:
+        NotFound: If it is ``None``.
+    """
+    if resource is None:
+        from modelreg.exceptions import NotFound
+
+        raise NotFound(f"there is no {what}", next_step=f"'modelreg {listed_by}' lists what there is")
+    return resource
+
+
+def parse_properties(pairs: Iterable[str]) -> dict[str, bool | int | float | str]:
+    """Return the custom properties that ``NAME=VALUE`` texts give; true, false and numbers are read as such.
+
+    Raises:
+        UsageError: If one of them is not ``NAME=VALUE``.
+
+    Example:
+        >>> parse_properties(["auc=0.91", "layers=12", "stage=beta"])
+        {'auc': 0.91, 'layers': 12, 'stage': 'beta'}
+    """
+    properties: dict[str, bool | int | float | str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"a property is given as NAME=VALUE, not {pair!r}")
+        properties[name] = _parse_value(text)
+    return properties
+
+
+def _parse_value(text: str) -> bool | int | float | str:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    # A quoted text, a list or a null stays the text that was typed.
+    return value if isinstance(value, (bool, int, float)) else text

@@ -11,7 +11,12 @@ from modelreg.cli.output import Group
 
 #: Where each command is, as ``module:attribute``.
 COMMANDS = {
+    "artifacts": "modelreg.cli.artifacts:artifacts",
+    "doctor": "modelreg.cli.doctor:doctor",
+    "experiments": "modelreg.cli.experiments:experiments",
+    "models": "modelreg.cli.models:models",
     "registry": "modelreg.cli.registry:registry",
+    "versions": "modelreg.cli.versions:versions",
 }
 
 

@@ -26,6 +26,7 @@ import click
 
 from modelreg.exceptions import InvalidInput, ModelRegError
 
+
 class Output(NamedTuple):
     """What a command writes its results to.
 
@@ -53,9 +54,7 @@ class Output(NamedTuple):
         elif sys.stdout.isatty():
             _write_rich_table(records, columns)
         else:
-            _write_plain_table(
-                [[_cell(column, record.get(column)) for column in columns] for record in records], columns
-            )
+            _write_plain_table(records, columns)
 
     def record(self, data: Any) -> None:
         """Write one mapping or resource: with ``--json`` whole, else one ``key: value`` line for each that is set."""
@@ -74,6 +73,11 @@ class Output(NamedTuple):
             _write_json(plain(data))
         else:
             click.echo(_printable(message))
+
+    def blank(self) -> None:
+        """Write an empty line between two things that people read; ``--json`` keeps it back."""
+        if not self.as_json:
+            click.echo()
 
     def note(self, message: str) -> None:
         """Tell people something that is no result, on stderr; ``--json`` keeps it back."""

@@ -1,0 +1,200 @@
+"""``modelreg doctor``: what modelreg finds on this machine, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import click
+
+from modelreg._version import __version__
+from modelreg.cli.connect import open_registry, registry_option
+from modelreg.cli.output import Command, Output
+from modelreg.config import CertificateSettings, RegistrySettings
+from modelreg.exceptions import AccessDenied, ModelRegError, ObjectNotFound, StorageUnreachable, TransferStalled
+from modelreg.redact import redact_url
+
+Status = Literal["ok", "note", "failed"]
+
+_PACKAGES = (
+    "attrs",
+    "cattrs",
+    "requests",
+    "urllib3",
+    "falcon",
+    "granian",
+    "fsspec",
+    "s3fs",
+    "gcsfs",
+    "adlfs",
+    "obstore",
+)
+# extra -> a module that it installs
+_EXTRAS = {"postgres": "psycopg", "plot": "plotext", "parquet": "pyarrow"}
+# What to do about a storage's error that does not say it itself.
+_ADVICE = {
+    AccessDenied: "check the credentials, and that they may list and read there",
+    ObjectNotFound: "check the path; names are case-sensitive",
+    StorageUnreachable: "check the endpoint, the network and the proxies below",
+    TransferStalled: "check the network and the proxies below",
+}
+_LITTLE_SPACE = 1 << 30
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        check: What was looked at.
+        status: ``ok``, ``note`` for what may be meant so, or ``failed``.
+        detail: What was found.
+        next_step: What to do about it.
+    """
+
+    check: str
+    status: Status
+    detail: str
+    next_step: str = ""
+
+
+@click.command(cls=Command)
+@click.argument("uri", required=False)
+@registry_option
+@click.pass_context
+def doctor(ctx: click.Context, *, uri: str | None, registry_url: str | None) -> None:
+    """Look at this machine's set-up, or at what it takes to read URI, and say what is wrong.
+
+    The exit code is 1 if something is.
+    """
+    output: Output = ctx.obj
+    settings = RegistrySettings.from_env()
+    findings = list(_findings(settings, registry_url) if uri is None else _storage(uri))
+    output.table(findings, ("check", "status", "detail", "next_step"))
+    if any(finding.status == "failed" for finding in findings):
+        ctx.exit(1)
+
+
+def _findings(settings: RegistrySettings, registry_url: str | None) -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}, {sys.executable}")
+    yield Finding("modelreg", "ok", __version__)
+    yield from (_package(name) for name in _PACKAGES)
+    yield from (_extra(name, module) for name, module in _EXTRAS.items())
+    yield _registry(registry_url)
+    yield _token(settings)
+    yield from _certificates(CertificateSettings.from_env())
+    yield from _proxies()
+    yield _folder("data folder", settings.data_folder)
+    yield _cache_folder()
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "failed", "not installed", f"pip install {name}")
+
+
+def _extra(name: str, module: str) -> Finding:
+    if find_spec(module) is not None:
+        return Finding(f"extra {name}", "ok", "installed")
+    return Finding(f"extra {name}", "note", "not installed", f"pip install 'modelreg[{name}]', if you need it")
+
+
+def _registry(url: str | None) -> Finding:
+    try:
+        with open_registry(url) as registry:
+            start = time.perf_counter()
+            kind = registry.api.server_capabilities().name
+            milliseconds = (time.perf_counter() - start) * 1000
+            return Finding("registry", "ok", f"{registry.url} is {kind} and answered in {milliseconds:.0f} ms")
+    except ModelRegError as error:
+        return Finding(
+            "registry", "failed", error.message, error.next_step or "check --registry, MODELREG_REGISTRY_URL"
+        )
+
+
+def _token(settings: RegistrySettings) -> Finding:
+    if settings.token_path is None:
+        return Finding("token", "note", "none; a server that wants one refuses", "set KF_PIPELINES_SA_TOKEN_PATH")
+    return _readable("token", "KF_PIPELINES_SA_TOKEN_PATH", settings.token_path)
+
+
+def _certificates(settings: CertificateSettings) -> Iterator[Finding]:
+    if not settings.bundles:
+        yield Finding("certificates", "ok", "the authorities of the certifi package")
+    for variable, path in settings.bundles.items():
+        yield _readable("certificates", variable, path)
+
+
+def _readable(check: str, variable: str, path: str) -> Finding:
+    if os.access(path, os.R_OK):
+        return Finding(check, "ok", f"{path} ({variable})")
+    return Finding(check, "failed", f"{path} ({variable}) cannot be read", f"correct {variable}, or unset it")
+
+
+def _proxies() -> Iterator[Finding]:
+    proxies = urllib.request.getproxies()
+    if not proxies:
+        yield Finding("proxies", "ok", "none")
+    for scheme, address in sorted(proxies.items()):
+        yield Finding("proxies", "ok", f"{scheme}: {redact_url(address) if '://' in address else address}")
+
+
+def _cache_folder() -> Finding:
+    from modelreg.cacheconfig import CacheSettings, cache_root
+
+    try:
+        return _folder("cache folder", Path(cache_root(CacheSettings.from_env())))
+    except ModelRegError as error:
+        return Finding("cache folder", "failed", error.message, error.next_step)
+
+
+def _storage(uri: str) -> Iterator[Finding]:
+    """Yield what comes of each step on the way to the bytes behind ``uri``; a step that fails is the last."""
+    from modelreg.storage import open_backend, parse_uri
+
+    step = "address"
+    try:
+        parsed = parse_uri(uri)
+        yield Finding(step, "ok", parsed.normalised)
+        step = "settings"
+        with open_backend(parsed) as backend:
+            yield Finding(step, "ok", type(backend).__name__)
+            step = "listing"
+            tree = backend.snapshot()
+            yield Finding(step, "ok", f"{len(tree.files)} files, {tree.size} bytes")
+            step = "reading"
+            first = min(tree.files, key=lambda file: file.size or 0)
+            length = sum(len(chunk) for chunk in backend.stream(first, 0, first.size))
+            yield Finding(step, "ok", f"{length} bytes of {first.path}")
+    except ModelRegError as error:
+        yield Finding(step, "failed", error.message, error.next_step or _advice(error))
+    yield from _certificates(CertificateSettings.from_env())
+    yield from _proxies()
+
+
+def _advice(error: ModelRegError) -> str:
+    return next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
+
+
+def _folder(check: str, folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return Finding(check, "failed", f"{folder} cannot be written: {error.strerror}", "make it writable")
+    detail = f"{folder} is writable, {free / 1e9:.1f} GB free"
+    if free < _LITTLE_SPACE:
+        return Finding(check, "note", detail, "make room before you fetch large models")
+    return Finding(check, "ok", detail)

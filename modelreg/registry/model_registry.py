@@ -1,0 +1,368 @@
+"""``ModelRegistry``, the registry as users hold it."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from modelreg.config import RegistrySettings
+from modelreg.exceptions import InvalidInput, NotFound
+from modelreg.registry.connecting import ServerOptions, connect_to
+from modelreg.registry.part import or_none, text_id
+from modelreg.registry.registration import IfExists, Registration, register
+from modelreg.registry.resources import ResourceMethods
+from modelreg.registry.serving import ServingMethods
+from modelreg.registry.tracking import TrackingMethods
+from modelreg.types.artifacts import Artifact, ModelArtifact
+from modelreg.types.base import SupportedTypes
+from modelreg.types.models import ModelVersion, RegisteredModel
+from modelreg.types.options import ListOptions, Page
+from modelreg.types.pager import Pager
+from modelreg.types.states import ArtifactTypeQueryParam
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
+    """A registry of models: Kubeflow's at an ``http(s)://`` address, or one of modelreg's own in a database.
+
+    It may be used from any number of threads, inside a running event loop and after a fork, and closed when it is no
+    longer needed (it is a context manager, too).
+
+    Args:
+        server_address: ``http(s)://`` address of a registry server, ``sqlite:///path`` or ``postgresql://...`` for a
+            database that this process opens itself. ``None`` for ``MODELREG_REGISTRY_URL``, else a database in the
+            user's data folder: there is nothing to start.
+        port: Port of the server, where the address has none; by default 443 for https and 8080 for http.
+        author: Author of what is registered without one; ``None`` for the name one is logged in with.
+        is_secure: Whether to speak TLS, where the address has no scheme (then by default yes). ``False`` allows a
+            token over plain http to another machine.
+        user_token: Bearer token; or the path of a file with it, as a ``Path``; or a function that returns it.
+        user_token_envvar: Environment variable that holds the path of a file with the token; by default
+            ``KF_PIPELINES_SA_TOKEN_PATH``, else the service account's file in a Kubernetes pod. The file is read
+            again when it changes.
+        custom_ca: Path of a file with the certificates of the authorities to trust.
+        custom_ca_envvar: Environment variable that holds that path.
+        log_level: Level of the ``modelreg`` logger; ``None`` leaves it as it is.
+        async_runner: Accepted so that code written for Kubeflow's client runs; nothing needs it.
+        connect: Whether to check at once that the registry answers; ``False`` sends nothing before the first call.
+        timeout: Seconds for a connection and for each silence of the server, as one number or two.
+        settings: What the environment says; read from it by default.
+
+    Raises:
+        InvalidInput: If the arguments contradict each other.
+        StoreError: If the registry does not answer, or its database cannot be opened.
+
+    Example:
+        >>> with ModelRegistry(author="ann") as registry:
+        ...     model = registry.register_model("fraud", "s3://models/fraud/1", "1.0.0", "onnx", "1")
+        ...     registry.get_model_artifact("fraud", "1.0.0").uri
+        's3://models/fraud/1'
+    """
+
+    def __init__(
+        self,
+        server_address: str | None = None,
+        port: int | None = None,
+        *,
+        author: str | None = None,
+        is_secure: bool | None = None,
+        user_token: str | os.PathLike[str] | Callable[[], str] | None = None,
+        user_token_envvar: str | None = None,
+        custom_ca: str | None = None,
+        custom_ca_envvar: str | None = None,
+        log_level: int | None = None,
+        async_runner: Callable[..., Any] | None = None,
+        connect: bool = True,
+        timeout: float | tuple[float, float] | None = None,
+        settings: RegistrySettings | None = None,
+    ) -> None:
+        if async_runner is not None:
+            warnings.warn(
+                "async_runner is not needed: modelreg runs no event loop of its own", DeprecationWarning, stacklevel=2
+            )
+        if log_level is not None:
+            logging.getLogger("modelreg").setLevel(log_level)
+        self._author = author
+        options = ServerOptions(
+            port=port,
+            is_secure=is_secure,
+            user_token=user_token,
+            user_token_envvar=user_token_envvar,
+            custom_ca=custom_ca,
+            custom_ca_envvar=custom_ca_envvar,
+            timeout=timeout,
+        )
+        self._settings = settings or RegistrySettings.from_env()
+        self._connection = connect_to(server_address, options, settings=self._settings)
+        super().__init__(self._connection.api)
+        if connect:
+            self.api.get_registered_models(ListOptions(page_size=1))
+
+    @property
+    def url(self) -> str:
+        """The registry's address, without credentials."""
+        return self._connection.url
+
+    @property
+    def author(self) -> str:
+        """The author of what is registered without one."""
+        return self._author or _login_name()
+
+    @property
+    def settings(self) -> RegistrySettings:
+        """What the environment said when the registry was opened."""
+        return self._settings
+
+    def close(self) -> None:
+        """Finish the runs that are left and give back connections and files; the registry cannot be used after it."""
+        self.close_tracking()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ModelRegistry({self.url!r})"
+
+    def register_model(  # noqa: PLR0917 - the order in which the predecessor documents them
+        self,
+        name: str,
+        uri: str,
+        version: str,
+        model_format_name: str,
+        model_format_version: str,
+        storage_key: str | None = None,
+        storage_path: str | None = None,
+        author: str | None = None,
+        owner: str | None = None,
+        version_description: str | None = None,
+        metadata: Mapping[str, SupportedTypes] | None = None,
+        *,
+        service_account_name: str | None = None,
+        model_source_kind: str | None = None,
+        model_source_class: str | None = None,
+        model_source_group: str | None = None,
+        model_source_id: str | None = None,
+        model_source_name: str | None = None,
+        description: str | None = None,
+        artifact_metadata: Mapping[str, SupportedTypes] | None = None,
+        if_exists: IfExists = "error",
+    ) -> RegisteredModel:
+        """Return the model, once it has a new version whose files are at ``uri``.
+
+        Model, version and artifact are written, or an error is raised after which the same call again writes what is
+        missing. Of callers that register one version at the same time, one wins and the others get an error.
+
+        Args:
+            name: Name of the model; it is created where there is none.
+            uri: Where the version's files are; nothing is moved or read.
+            version: Name of the version, new to the model.
+            model_format_name: Name of the format, such as ``onnx``.
+            model_format_version: Version of the format.
+            storage_key: Name of the secret that opens the storage.
+            storage_path: Path in that storage.
+            author: Who made the version; the registry's author by default.
+            owner: Owner of the model where it is created; the registry's author by default.
+            version_description: Free text about the version.
+            metadata: Custom properties of the version.
+            service_account_name: Service account that holds the secret.
+            model_source_kind: Kind of system that the model came from.
+            model_source_class: Class within the kind.
+            model_source_group: Group within the class.
+            model_source_id: Id of the source within the group.
+            model_source_name: Name of the source for people.
+            description: The old name of ``version_description``.
+            artifact_metadata: Custom properties of the artifact.
+            if_exists: What to do where the version exists with its artifact: ``"error"``, or ``"reuse"`` it as it is.
+
+        Raises:
+            InvalidInput: If an argument cannot be registered; nothing was sent.
+            DuplicateError: If the model has that version, and ``if_exists`` is ``"error"``; nothing was changed.
+            StoreError: If the registry fails.
+        """
+        artifact = ModelArtifact(
+            name,
+            uri,
+            model_format_name=model_format_name,
+            model_format_version=model_format_version,
+            storage_key=storage_key,
+            storage_path=storage_path,
+            service_account_name=service_account_name,
+            model_source_kind=model_source_kind,
+            model_source_class=model_source_class,
+            model_source_group=model_source_group,
+            model_source_id=model_source_id,
+            model_source_name=model_source_name,
+            custom_properties=dict(artifact_metadata or {}),
+        )
+        new_version = ModelVersion(
+            version,
+            author=author or self.author,
+            description=_renamed_description(version_description, description),
+            custom_properties=dict(metadata or {}),
+        )
+        model = RegisteredModel(name, owner=owner or self.author)
+        return register(
+            self.api, Registration(model=model, version=new_version, artifact=artifact, if_exists=if_exists)
+        )
+
+    def get_registered_model(self, name: str) -> RegisteredModel | None:
+        """Return the model of that name, or ``None``.
+
+        Raises:
+            StoreError: If the registry fails.
+        """
+        return or_none(self.api.find_registered_model, name=name)
+
+    def get_model_version(self, name: str, version: str) -> ModelVersion | None:
+        """Return a version of a model, or ``None`` where the model does not have it.
+
+        Args:
+            name: Name of the model.
+            version: Name of the version.
+
+        Raises:
+            NotFound: If there is no such model.
+            StoreError: If the registry fails.
+        """
+        return or_none(self.api.find_model_version, name=version, parent_resource_id=self._model_id(name))
+
+    def get_model_artifact(self, name: str, version: str) -> ModelArtifact | None:
+        """Return the artifact that a version was registered with, or ``None`` where it has none.
+
+        Args:
+            name: Name of the model.
+            version: Name of the version.
+
+        Raises:
+            NotFound: If there is no such model or version.
+            StoreError: If the registry fails.
+        """
+        return or_none(self.api.find_model_artifact, name=name, parent_resource_id=self._version_id(name, version))
+
+    def get_registered_models(self) -> Pager[RegisteredModel]:
+        """Return a pager over all models.
+
+        Raises:
+            StoreError: While it is read, if the registry fails.
+        """
+        return Pager(self.api.get_registered_models)
+
+    def get_model_versions(self, name: str) -> Pager[ModelVersion]:
+        """Return a pager over the versions of a model.
+
+        Raises:
+            NotFound: If there is no such model.
+            StoreError: If the registry fails.
+        """
+        return Pager(partial(self.api.get_registered_model_versions, self._model_id(name)))
+
+    def get_model_artifacts(self, name: str | None = None, version: str | None = None) -> Pager[ModelArtifact]:
+        """Return a pager over the model artifacts of a version, or over all where none is named.
+
+        Args:
+            name: Name of the model.
+            version: Name of the version.
+
+        Raises:
+            InvalidInput: If one of the two is given alone.
+            NotFound: If there is no such model or version.
+            StoreError: If the registry fails.
+        """
+        if name is None and version is None:
+            return Pager(self.api.get_model_artifacts)
+        read = self._version_artifacts(name, version, ArtifactTypeQueryParam.MODEL_ARTIFACT)
+
+        def read_model_artifacts(options: ListOptions) -> Page[ModelArtifact]:
+            page = read(options)
+            return Page([item for item in page.items if isinstance(item, ModelArtifact)], page.next_page_token)
+
+        return Pager(read_model_artifacts)
+
+    def get_artifacts(
+        self,
+        name: str | None = None,
+        version: str | None = None,
+        *,
+        filter: str | None = None,
+        artifact_type: ArtifactTypeQueryParam | str | None = None,
+    ) -> Pager[Artifact]:
+        """Return a pager over the artifacts of a version, or over all where none is named.
+
+        Args:
+            name: Name of the model.
+            version: Name of the version.
+            filter: SQL-like filter, such as ``uri LIKE "s3://%"``.
+            artifact_type: Type to limit the listing to, such as ``"doc-artifact"``.
+
+        Raises:
+            InvalidInput: If one of ``name`` and ``version`` is given alone, or the type is unknown.
+            NotFound: If there is no such model or version.
+            StoreError: If the registry fails.
+        """
+        kind = None if artifact_type is None else _artifact_type(artifact_type)
+        if name is None and version is None:
+            pager = Pager(partial(self.api.get_artifacts, artifact_type=kind))
+        else:
+            pager = Pager(self._version_artifacts(name, version, kind))
+        return pager if filter is None else pager.filter(filter)
+
+    def _version_artifacts(
+        self, name: str | None, version: str | None, artifact_type: ArtifactTypeQueryParam | None
+    ) -> Callable[[ListOptions], Page[Artifact]]:
+        if name is None or version is None:
+            raise InvalidInput("a version is named by name= and version= together")
+        parent = self._version_id(name, version)
+        return partial(self.api.get_model_version_artifacts, parent, artifact_type=artifact_type)
+
+    def _model_id(self, name: str) -> str:
+        model = self.get_registered_model(name)
+        if model is None:
+            raise NotFound(f"no model {name!r}", next_step="get_registered_models() lists those there are")
+        return text_id(model)
+
+    def _version_id(self, name: str, version: str) -> str:
+        found = self.get_model_version(name, version)
+        if found is None:
+            raise NotFound(
+                f"model {name!r} has no version {version!r}",
+                next_step=f"get_model_versions({name!r}) lists its versions",
+            )
+        return text_id(found)
+
+
+def _renamed_description(version_description: str | None, description: str | None) -> str | None:
+    if description is None:
+        return version_description
+    # The stack up to the caller: this function, register_model.
+    warnings.warn("description is now version_description", DeprecationWarning, stacklevel=3)
+    return description if version_description is None else version_description
+
+
+def _artifact_type(text: str) -> ArtifactTypeQueryParam:
+    try:
+        return ArtifactTypeQueryParam(text)
+    except ValueError as error:
+        known = ", ".join(ArtifactTypeQueryParam)
+        raise InvalidInput(f"artifact type {text!r} is unknown", next_step=f"it is one of {known}") from error
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A user without a name, as containers have them: Python's versions differ in what they raise.
+        return "unknown"

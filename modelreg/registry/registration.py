@@ -1,0 +1,114 @@
+"""Registering a model: model, version and artifact, in as few requests as the contract allows, with one winner.
+
+The registry has no transaction over the three. What makes the sequence safe is that each create has one winner, and
+that the artifact decides: whoever creates it owns the version. A caller that dies before leaves a version without an
+artifact, which the next call completes; a caller that comes second finds the artifact and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from modelreg.client.api import RegistryAPI
+from modelreg.exceptions import DuplicateError, InvalidInput, NotFound
+from modelreg.types.artifacts import ModelArtifact
+from modelreg.types.models import ModelVersion, RegisteredModel
+from modelreg.wire.registry_json import unstructure_create
+
+IfExists = Literal["error", "reuse"]
+
+
+@attrs.frozen(kw_only=True)
+class Registration:
+    """What to register.
+
+    Attributes:
+        model: The model, found by its name or created.
+        version: The version, without the id of its model.
+        artifact: The version's artifact, which has a name.
+        if_exists: What to do where the version is complete already: ``"error"`` or ``"reuse"`` it as it is.
+    """
+
+    model: RegisteredModel
+    version: ModelVersion
+    artifact: ModelArtifact
+    if_exists: IfExists = "error"
+
+
+def register(api: RegistryAPI, wanted: Registration) -> RegisteredModel:
+    """Return the registered model, once it has the version and the version has its artifact.
+
+    Args:
+        api: The registry.
+        wanted: What to register.
+
+    Raises:
+        InvalidInput: Something of ``wanted`` cannot be registered; nothing was sent.
+        DuplicateError: The version is complete already, and ``if_exists`` is ``"error"``; nothing was changed.
+        StoreError: The registry failed midway; the same call again completes what is there.
+    """
+    _check(wanted)
+    model = _get_or_create_model(api, wanted.model)
+    version, artifact = _get_or_create_version(api, attrs.evolve(wanted.version, registered_model_id=model.id), wanted)
+    if artifact is None and _create_artifact(api, version, wanted):
+        return model
+    if wanted.if_exists == "error":
+        raise DuplicateError(
+            f"model {wanted.model.name!r} has a version {wanted.version.name!r} already",
+            status=DuplicateError.default_status,
+            next_step="register another version, or give if_exists='reuse' to keep the one there is",
+        )
+    return model
+
+
+def _check(wanted: Registration) -> None:
+    """Find what cannot be registered before the first request, so that no model is left without its version."""
+    if wanted.if_exists not in ("error", "reuse"):
+        raise InvalidInput(f"if_exists is {wanted.if_exists!r}", next_step="give 'error' or 'reuse'")
+    for what, value in (("name", wanted.model.name), ("version", wanted.version.name), ("uri", wanted.artifact.uri)):
+        if not isinstance(value, str) or not value:
+            raise InvalidInput(f"the {what} of a model to register is {value!r}", next_step="give a text of your own")
+    for resource in (wanted.model, wanted.version, wanted.artifact):
+        unstructure_create(resource)
+
+
+def _get_or_create_model(api: RegistryAPI, wanted: RegisteredModel) -> RegisteredModel:
+    # Creating first costs one request for a new model, and answers at once who came first.
+    try:
+        return api.create_registered_model(wanted)
+    except DuplicateError:
+        return api.find_registered_model(name=wanted.name)
+
+
+def _get_or_create_version(
+    api: RegistryAPI, version: ModelVersion, wanted: Registration
+) -> tuple[ModelVersion, ModelArtifact | None]:
+    """Return the version, and its artifact if it was there already and has one."""
+    try:
+        return api.create_model_version(version), None
+    except DuplicateError:
+        found = api.find_model_version(name=version.name, parent_resource_id=version.registered_model_id)
+    try:
+        return found, api.find_model_artifact(name=wanted.artifact.name, parent_resource_id=found.id)
+    except NotFound:
+        return found, None
+
+
+def _create_artifact(api: RegistryAPI, version: ModelVersion, wanted: Registration) -> bool:
+    """Create the artifact and return ``True``, or ``False`` where another caller was first."""
+    try:
+        api.upsert_model_version_artifact(version.id, wanted.artifact)
+    except DuplicateError:
+        return False
+    # A version that was left incomplete, or that a caller made who came second with the artifact, becomes ours.
+    if _differs(version, wanted.version):
+        api.update_model_version(attrs.evolve(wanted.version, id=version.id))
+    return True
+
+
+def _differs(version: ModelVersion, wanted: ModelVersion) -> bool:
+    return any(
+        getattr(version, name) != getattr(wanted, name) for name in ("description", "author", "custom_properties")
+    )
