@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from functools import partial
@@ -62,6 +63,7 @@ class Engine:
         self._spool = Spool(journals, sink.address)
         self._senders: dict[Journal, RunSender] = {}
         self._leftovers: list[RunSender] = []
+        self._adopting = threading.Lock()
         self._aside: list[Path] = []
         self._told: weakref.WeakSet[RunSender] = weakref.WeakSet()
         self._writer = Writer(retire=self._retire, find_leftovers=self._find_leftovers, age_s=settings.batch_age_s)
@@ -196,8 +198,10 @@ class Engine:
             self._writer.notice(sender, urgent=unsent >= self._limits.size or segment != sent_segment)
 
     def _find_leftovers(self) -> list[RunSender]:
-        senders = [self._sender(folder, live=False) for folder in self._spool.adopt()]
-        self._leftovers.extend(senders)
+        # Whoever asks second knows of what the first one found.
+        with self._adopting:
+            senders = [self._sender(folder, live=False) for folder in self._spool.adopt()]
+            self._leftovers.extend(senders)
         return senders
 
     def _adopt(self) -> None:
