@@ -19,7 +19,8 @@ from modelreg.redact import redact_text
 
 #: Longest text of a foreign error that is quoted in one of ours.
 _LONGEST = 300
-_STALLED = re.compile(r"timed? ?out|timeout|TimedOut|deadline", re.IGNORECASE)
+# obstore tells its own settings along with an error, retry_timeout among them.
+_STALLED = re.compile(r"timed? ?out|(?<!retry_)timeout|TimedOut|deadline", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"dns error|error trying to connect|connection (refused|reset|closed|error)|broken pipe|unreachable|tls|certificate"
     r"|name or service|cannot connect|could not connect|error sending request|unexpected end of file|IncompleteMessage",
@@ -83,7 +84,9 @@ def unsafe_key(what: str, error: Exception) -> UnsafeName:
 
 def quoted(error: BaseException) -> str:
     """Return the first lines of what ``error`` says, redacted and cut."""
-    text = " ".join(redact_text(str(error)).split()) or type(error).__name__
+    # What obstore adds for its own developers fills a screen.
+    told = str(error).partition("Debug source:")[0]
+    text = " ".join(redact_text(told).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
