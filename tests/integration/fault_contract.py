@@ -6,12 +6,14 @@ whether an object has changed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -191,13 +193,9 @@ class FaultContract:
     def test_after_a_kill_midway_only_the_rest_is_read(self, proxied: Proxied) -> None:
         proxied.place.put("model.bin", LARGE)
         proxied.proxy.spoil(Stall(after=MIB), when=is_third_download(proxied.proxy))
-        process = subprocess.Popen(
-            [sys.executable, "-c", _FETCH, proxied.place.at("model.bin")],
-            env={**os.environ, "MODELREG_STALL_TIMEOUT": "100", "MODELREG_TRANSFER_CONCURRENCY": "1"},
-        )
-        assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= 33 * MIB)
-        process.kill()
-        process.wait()
+        with fetching(proxied.place.at("model.bin"), MODELREG_TRANSFER_CONCURRENCY="1") as process:
+            assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= 33 * MIB)
+            process.kill()
         proxied.proxy.heal()
         proxied.proxy.forget()
 
@@ -210,17 +208,12 @@ class FaultContract:
     def test_an_interrupt_stops_at_once(self, proxied: Proxied) -> None:
         proxied.place.put("model.bin", LARGE)
         proxied.proxy.spoil(Stall(after=MIB), when=is_download)
-        process = subprocess.Popen(
-            [sys.executable, "-c", _FETCH, proxied.place.at("model.bin")],
-            env={**os.environ, "MODELREG_STALL_TIMEOUT": "100"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= MIB)
+        with fetching(proxied.place.at("model.bin")) as process:
+            assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= MIB)
 
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=BOUNDED_S)
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=BOUNDED_S)
 
         assert time.monotonic() - start < 5
         assert process.returncode != 0
@@ -294,6 +287,18 @@ class FaultContract:
         proxied.proxy.die()
 
         assert modelreg.fetch(proxied.place.at("model.bin"), offline=True) == path
+
+
+@contextlib.contextmanager
+def fetching(uri: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Fetch in a process of its own that waits for silent servers longer than any test does; end it after the block."""
+    environment = {**os.environ, "MODELREG_STALL_TIMEOUT": "100", **variables}
+    command = [sys.executable, "-c", _FETCH, uri]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def is_third_download(proxy: FaultyProxy) -> When:
