@@ -90,7 +90,8 @@ class UploadedFile:
         path: Relative to what was pushed; the file's own name where one file was.
         sha256: Hex digest.
         size: Bytes.
-        executable: Whether its owner may execute it.
+        executable: Whether its storage keeps that it may be executed; none does, so that a push and the fetch of
+            what it wrote give one digest.
     """
 
     path: str

@@ -71,28 +71,49 @@ def check_tree(names: Iterable[str], *, windows: bool = os.name == "nt") -> None
         ...
         modelreg.exceptions.UnsafeName: the names 'Model.bin' and 'model.bin' would be one file on some platforms
     """
-    files: dict[str, str] = {}
-    folders: dict[str, str] = {}
+    tree = TreeNames(windows=windows)
     for name in names:
-        safe_relative_path(name, windows=windows)
+        tree.add(name)
+
+
+class TreeNames:
+    """Names that lie in one folder, checked one by one as :func:`check_tree` does.
+
+    Args:
+        windows: Also refuse the characters that Windows cannot store.
+    """
+
+    def __init__(self, *, windows: bool = os.name == "nt") -> None:
+        self._windows = windows
+        # What file systems compare -> the name as it is.
+        self._files: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
+
+    def add(self, name: str) -> None:
+        """Add the name of a file.
+
+        Raises:
+            UnsafeName: It is unsafe, or does not go together with the names so far.
+        """
+        safe_relative_path(name, windows=self._windows)
         folded = _folded(name)
-        if folded in files:
-            raise UnsafeName(_collision(files[folded], name))
-        files[folded] = name
-        _add_folders(folders, name)
-    for folded, name in files.items():
-        if folded in folders:
+        if folded in self._files:
+            raise UnsafeName(_collision(self._files[folded], name))
+        if folded in self._folders:
             raise UnsafeName(f"the name {_shown(name)} is both a file and a folder")
+        self._files[folded] = name
+        self._add_folders(name)
 
-
-def _add_folders(folders: dict[str, str], name: str) -> None:
-    """Add the folders above ``name`` to ``folders`` (folded name -> name)."""
-    folder = name.rpartition("/")[0]
-    while folder:
-        known = folders.setdefault(_folded(folder), folder)
-        if known != folder:
-            raise UnsafeName(_collision(known, folder))
-        folder = folder.rpartition("/")[0]
+    def _add_folders(self, name: str) -> None:
+        folder = name.rpartition("/")[0]
+        while folder:
+            folded = _folded(folder)
+            if folded in self._files:
+                raise UnsafeName(f"the name {_shown(folder)} is both a file and a folder")
+            known = self._folders.setdefault(folded, folder)
+            if known != folder:
+                raise UnsafeName(_collision(known, folder))
+            folder = folder.rpartition("/")[0]
 
 
 def _collision(one: str, other: str) -> str:

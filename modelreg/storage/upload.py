@@ -35,7 +35,6 @@ class _Source:
     name: str
     size: int
     mtime_ns: int
-    executable: bool
 
 
 def upload(
@@ -111,7 +110,7 @@ def _push_once(backend: Backend, source: _Source) -> UploadedFile:
                 f"the file {source.path} changed while it was pushed", next_step="push it again once it is complete"
             )
         path = source.name or source.path.name
-        return UploadedFile(path, reader.sha256, source.size, source.executable)
+        return UploadedFile(path, reader.sha256, source.size)
 
 
 def _sources(root: Path, *, into_folder: bool) -> Iterator[_Source]:
@@ -134,7 +133,7 @@ def _source(path: Path, name: str) -> _Source:
         raise InvalidInput(f"the file {path} cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(found.st_mode):
         raise InvalidInput(f"{path} is neither a file nor a folder")
-    return _Source(path, name, found.st_size, found.st_mtime_ns, bool(found.st_mode & stat.S_IXUSR))
+    return _Source(path, name, found.st_size, found.st_mtime_ns)
 
 
 class HashingReader(io.RawIOBase):
