@@ -20,7 +20,7 @@ from modelreg.redact import redact_text
 #: Longest text of a foreign error that is quoted in one of ours.
 _LONGEST = 300
 # obstore tells its own settings along with an error, retry_timeout among them.
-_STALLED = re.compile(r"timed? ?out|(?<!retry_)timeout|TimedOut|deadline", re.IGNORECASE)
+_STALLED = re.compile(r"(?<!retry_)timed? ?out|deadline", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"dns error|error trying to connect|connection (refused|reset|closed|error)|broken pipe|unreachable|tls|certificate"
     r"|name or service|cannot connect|could not connect|error sending request|unexpected end of file|IncompleteMessage",
