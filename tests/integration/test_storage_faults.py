@@ -34,7 +34,7 @@ class TestGCSFaults(FaultContract):
         # It gives objects to requests for its own name alone.
         with proxy_of(fake_gcs.url, host=fake_gcs.url.removeprefix("http://")) as proxy:
             for place in gcs_place(fake_gcs, bucket_name, monkeypatch, url=proxy.url):
-                yield Proxied(place=place, proxy=proxy, identity_header="x-goog-generation", other_identity="7")
+                yield Proxied(place=place, proxy=proxy, identity_header="ETag", other_identity='"0123456789abcdef"')
 
 
 class TestAzureFaults(FaultContract):
