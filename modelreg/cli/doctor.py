@@ -27,20 +27,12 @@ from modelreg.redact import redact_url
 Status = Literal["ok", "note", "failed"]
 
 _PACKAGES = (
-    "attrs",
-    "cattrs",
-    "requests",
-    "urllib3",
-    "falcon",
-    "granian",
-    "fsspec",
-    "s3fs",
-    "gcsfs",
-    "adlfs",
-    "obstore",
+    *("attrs", "cattrs", "requests", "urllib3", "falcon", "granian", "lark", "click", "rich", "platformdirs"),
+    *("fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "obstore"),
 )
 # extra -> a module that it installs
 _EXTRAS = {"postgres": "psycopg", "plot": "plotext", "parquet": "pyarrow"}
+_COLOURS = {"ok": "green", "note": "yellow", "failed": "red"}
 # What to do about a storage's error that does not say it itself.
 _ADVICE = {
     AccessDenied: "check the credentials, and that they may list and read there",
@@ -79,9 +71,22 @@ def doctor(ctx: click.Context, *, uri: str | None, registry_url: str | None) -> 
     output: Output = ctx.obj
     settings = RegistrySettings.from_env()
     findings = list(_findings(settings, registry_url) if uri is None else _storage(uri))
-    output.table(findings, ("check", "status", "detail", "next_step"))
+    if output.as_json:
+        output.table(findings, Finding._fields)
+    else:
+        _print(findings)
     if any(finding.status == "failed" for finding in findings):
         ctx.exit(1)
+
+
+def _print(findings: list[Finding]) -> None:
+    """Write a line for each finding, and below it what to do; a table would fold the long ones."""
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        status = click.style(f"{finding.status:<6}", fg=_COLOURS[finding.status])
+        click.echo(f"{status}  {finding.check:<{width}}  {finding.detail}")
+        if finding.next_step:
+            click.echo(f"{'':<8}{'':<{width}}  -> {finding.next_step}")
 
 
 def _findings(settings: RegistrySettings, registry_url: str | None) -> Iterator[Finding]:

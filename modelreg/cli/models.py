@@ -66,6 +66,7 @@ def show(output: Output, *, name: str, registry_url: str | None) -> None:
 @click.pass_obj
 def register(
     output: Output,
+    /,
     *,
     properties: tuple[str, ...],
     reuse: bool,

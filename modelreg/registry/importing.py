@@ -188,7 +188,9 @@ class _Importer:
     def _resource(self, name: str, record: Record) -> None:
         kind = _KINDS[name]
         source = structure(kind.cls, record["object"])
-        references = {field: self._here(of, getattr(source, field)) for field, of in kind.references.items()}
+        references: dict[str, Any] = {
+            field: self._here(of, getattr(source, field)) for field, of in kind.references.items()
+        }
         find = partial(kind.find, self._api, name=record["object"]["name"])
         if kind.parent is not None:
             find = partial(find, parent_resource_id=references[kind.parent])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,11 @@ from modelreg.config import RegistrySettings
 from modelreg.exceptions import InvalidInput, NotFound
 from modelreg.registry.connecting import ServerOptions, connect_to
 from modelreg.registry.part import or_none, text_id
-from modelreg.registry.registration import IfExists, Registration, register
+from modelreg.registry.registering import RegisteringMethods
 from modelreg.registry.resources import ResourceMethods
 from modelreg.registry.serving import ServingMethods
 from modelreg.registry.tracking import TrackingMethods
 from modelreg.types.artifacts import Artifact, ModelArtifact
-from modelreg.types.base import SupportedTypes
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.types.options import ListOptions, Page
 from modelreg.types.pager import Pager
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
+class ModelRegistry(RegisteringMethods, ResourceMethods, TrackingMethods, ServingMethods):
     """A registry of models: Kubeflow's at an ``http(s)://`` address, or one of modelreg's own in a database.
 
     It may be used from any number of threads, inside a running event loop and after a fork, and closed when it is no
@@ -90,7 +88,6 @@ class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
             )
         if log_level is not None:
             logging.getLogger("modelreg").setLevel(log_level)
-        self._author = author
         options = ServerOptions(
             port=port,
             is_secure=is_secure,
@@ -102,7 +99,7 @@ class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
         )
         self._settings = settings or RegistrySettings.from_env()
         self._connection = connect_to(server_address, options, settings=self._settings)
-        super().__init__(self._connection.api)
+        super().__init__(self._connection.api, author=author)
         if connect:
             self.api.get_registered_models(ListOptions(page_size=1))
 
@@ -110,11 +107,6 @@ class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
     def url(self) -> str:
         """The registry's address, without credentials."""
         return self._connection.url
-
-    @property
-    def author(self) -> str:
-        """The author of what is registered without one."""
-        return self._author or _login_name()
 
     @property
     def settings(self) -> RegistrySettings:
@@ -136,88 +128,6 @@ class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
 
     def __repr__(self) -> str:
         return f"ModelRegistry({self.url!r})"
-
-    def register_model(  # noqa: PLR0917 - the order in which the predecessor documents them
-        self,
-        name: str,
-        uri: str,
-        version: str,
-        model_format_name: str,
-        model_format_version: str,
-        storage_key: str | None = None,
-        storage_path: str | None = None,
-        author: str | None = None,
-        owner: str | None = None,
-        version_description: str | None = None,
-        metadata: Mapping[str, SupportedTypes] | None = None,
-        *,
-        service_account_name: str | None = None,
-        model_source_kind: str | None = None,
-        model_source_class: str | None = None,
-        model_source_group: str | None = None,
-        model_source_id: str | None = None,
-        model_source_name: str | None = None,
-        description: str | None = None,
-        artifact_metadata: Mapping[str, SupportedTypes] | None = None,
-        if_exists: IfExists = "error",
-    ) -> RegisteredModel:
-        """Return the model, once it has a new version whose files are at ``uri``.
-
-        Model, version and artifact are written, or an error is raised after which the same call again writes what is
-        missing. Of callers that register one version at the same time, one wins and the others get an error.
-
-        Args:
-            name: Name of the model; it is created where there is none.
-            uri: Where the version's files are; nothing is moved or read.
-            version: Name of the version, new to the model.
-            model_format_name: Name of the format, such as ``onnx``.
-            model_format_version: Version of the format.
-            storage_key: Name of the secret that opens the storage.
-            storage_path: Path in that storage.
-            author: Who made the version; the registry's author by default.
-            owner: Owner of the model where it is created; the registry's author by default.
-            version_description: Free text about the version.
-            metadata: Custom properties of the version.
-            service_account_name: Service account that holds the secret.
-            model_source_kind: Kind of system that the model came from.
-            model_source_class: Class within the kind.
-            model_source_group: Group within the class.
-            model_source_id: Id of the source within the group.
-            model_source_name: Name of the source for people.
-            description: The old name of ``version_description``.
-            artifact_metadata: Custom properties of the artifact.
-            if_exists: What to do where the version exists with its artifact: ``"error"``, or ``"reuse"`` it as it is.
-
-        Raises:
-            InvalidInput: If an argument cannot be registered; nothing was sent.
-            DuplicateError: If the model has that version, and ``if_exists`` is ``"error"``; nothing was changed.
-            StoreError: If the registry fails.
-        """
-        artifact = ModelArtifact(
-            name,
-            uri,
-            model_format_name=model_format_name,
-            model_format_version=model_format_version,
-            storage_key=storage_key,
-            storage_path=storage_path,
-            service_account_name=service_account_name,
-            model_source_kind=model_source_kind,
-            model_source_class=model_source_class,
-            model_source_group=model_source_group,
-            model_source_id=model_source_id,
-            model_source_name=model_source_name,
-            custom_properties=dict(artifact_metadata or {}),
-        )
-        new_version = ModelVersion(
-            version,
-            author=author or self.author,
-            description=_renamed_description(version_description, description),
-            custom_properties=dict(metadata or {}),
-        )
-        model = RegisteredModel(name, owner=owner or self.author)
-        return register(
-            self.api, Registration(model=model, version=new_version, artifact=artifact, if_exists=if_exists)
-        )
 
     def get_registered_model(self, name: str) -> RegisteredModel | None:
         """Return the model of that name, or ``None``.
@@ -344,25 +254,9 @@ class ModelRegistry(ResourceMethods, TrackingMethods, ServingMethods):
         return text_id(found)
 
 
-def _renamed_description(version_description: str | None, description: str | None) -> str | None:
-    if description is None:
-        return version_description
-    # The stack up to the caller: this function, register_model.
-    warnings.warn("description is now version_description", DeprecationWarning, stacklevel=3)
-    return description if version_description is None else version_description
-
-
 def _artifact_type(text: str) -> ArtifactTypeQueryParam:
     try:
         return ArtifactTypeQueryParam(text)
     except ValueError as error:
         known = ", ".join(ArtifactTypeQueryParam)
         raise InvalidInput(f"artifact type {text!r} is unknown", next_step=f"it is one of {known}") from error
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        # A user without a name, as containers have them: Python's versions differ in what they raise.
-        return "unknown"

@@ -81,7 +81,7 @@ class PointWriter:
                 continue
             self._write_batch(run, name, batch)
             number = None if value is None else structure_double(value)
-            self._api.upsert_experiment_run_artifact(run, Metric(name=name, value=number, step=step, timestamp=time))
+            self._api.upsert_experiment_run_artifact(run, Metric(name, number, step=step, timestamp=time))
             batch = []
         self._write_batch(run, name, batch)
 

@@ -12,7 +12,8 @@ from typing import Literal
 import attrs
 
 from modelreg.client.api import RegistryAPI
-from modelreg.exceptions import DuplicateError, InvalidInput, NotFound
+from modelreg.exceptions import DuplicateError, InvalidInput
+from modelreg.registry.part import or_none, text_id
 from modelreg.types.artifacts import ModelArtifact
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.wire.registry_json import unstructure_create
@@ -54,13 +55,38 @@ def register(api: RegistryAPI, wanted: Registration) -> RegisteredModel:
     version, artifact = _get_or_create_version(api, attrs.evolve(wanted.version, registered_model_id=model.id), wanted)
     if artifact is None and _create_artifact(api, version, wanted):
         return model
-    if wanted.if_exists == "error":
-        raise DuplicateError(
-            f"model {wanted.model.name!r} has a version {wanted.version.name!r} already",
-            status=DuplicateError.default_status,
-            next_step="register another version, or give if_exists='reuse' to keep the one there is",
-        )
-    return model
+    return _reused(model, wanted)
+
+
+def find_complete(api: RegistryAPI, wanted: Registration) -> RegisteredModel | None:
+    """Return the model if it has the version with its artifact already, and that may be reused; else ``None``.
+
+    Args:
+        api: The registry.
+        wanted: What is going to be registered.
+
+    Raises:
+        InvalidInput: Something of ``wanted`` cannot be registered.
+        DuplicateError: The version is complete already, and ``if_exists`` is ``"error"``.
+        StoreError: The registry failed.
+    """
+    _check(wanted)
+    model = or_none(api.find_registered_model, name=wanted.model.name)
+    if model is None:
+        return None
+    version = or_none(api.find_model_version, name=wanted.version.name, parent_resource_id=text_id(model))
+    if version is None or _find_artifact(api, version, wanted) is None:
+        return None
+    return _reused(model, wanted)
+
+
+def _reused(model: RegisteredModel, wanted: Registration) -> RegisteredModel:
+    if wanted.if_exists == "reuse":
+        return model
+    raise DuplicateError(
+        f"model {wanted.model.name!r} has a version {wanted.version.name!r} already",
+        next_step="register another version, or give if_exists='reuse' to keep the one there is",
+    )
 
 
 def _check(wanted: Registration) -> None:
@@ -90,16 +116,17 @@ def _get_or_create_version(
         return api.create_model_version(version), None
     except DuplicateError:
         found = api.find_model_version(name=version.name, parent_resource_id=version.registered_model_id)
-    try:
-        return found, api.find_model_artifact(name=wanted.artifact.name, parent_resource_id=found.id)
-    except NotFound:
-        return found, None
+    return found, _find_artifact(api, found, wanted)
+
+
+def _find_artifact(api: RegistryAPI, version: ModelVersion, wanted: Registration) -> ModelArtifact | None:
+    return or_none(api.find_model_artifact, name=wanted.artifact.name, parent_resource_id=text_id(version))
 
 
 def _create_artifact(api: RegistryAPI, version: ModelVersion, wanted: Registration) -> bool:
     """Create the artifact and return ``True``, or ``False`` where another caller was first."""
     try:
-        api.upsert_model_version_artifact(version.id, wanted.artifact)
+        api.upsert_model_version_artifact(text_id(version), wanted.artifact)
     except DuplicateError:
         return False
     # A version that was left incomplete, or that a caller made who came second with the artifact, becomes ours.

@@ -28,11 +28,13 @@ def test_a_machine_in_order_passes(modelreg_cli: Cli, home: Path) -> None:
     assert str(home) in found["cache folder"]["detail"]
 
 
-def test_people_get_a_table(modelreg_cli: Cli) -> None:
-    heading, *rows = modelreg_cli("doctor").stdout.splitlines()
+def test_people_get_a_line_for_each_finding_and_what_to_do_below(modelreg_cli: Cli) -> None:
+    result = modelreg_cli("doctor", "--registry", "http://127.0.0.1:9")
 
-    assert heading.split() == ["CHECK", "STATUS", "DETAIL", "NEXT", "STEP"]
-    assert any(row.startswith("registry") for row in rows)
+    lines = result.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("failed  registry"))
+    assert lines[0].startswith("ok      python")
+    assert lines[at + 1].strip().startswith("-> ")
 
 
 def test_a_registry_that_does_not_answer_is_found(modelreg_cli: Cli) -> None:
@@ -86,3 +88,27 @@ def test_a_data_folder_that_cannot_be_made_is_found(
 
     assert found["data folder"]["status"] == "failed"
     assert found["registry"]["status"] == "failed"
+
+
+def test_what_it_takes_to_read_a_uri_is_gone_through_step_by_step(modelreg_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"12345")
+
+    found = findings(modelreg_cli("doctor", (tmp_path / "model").as_uri(), "--json"))
+
+    assert [found[step]["status"] for step in ("address", "settings", "listing", "reading")] == ["ok"] * 4
+    assert found["listing"]["detail"] == "1 files, 5 bytes"
+
+
+@pytest.mark.parametrize(("name", "step"), [("novel://bucket/key", "settings"), ("absent", "listing")])
+def test_the_step_that_fails_is_the_last_and_says_what_to_do(
+    modelreg_cli: Cli, tmp_path: Path, name: str, step: str
+) -> None:
+    uri = name if "://" in name else str(tmp_path / name)
+
+    result = modelreg_cli("doctor", uri, "--json")
+
+    found = findings(result)
+    assert (result.exit_code, found[step]["status"]) == (1, "failed")
+    assert found[step]["next_step"]
+    assert "reading" not in found

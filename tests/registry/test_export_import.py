@@ -52,7 +52,7 @@ def _fill_models(registry: ModelRegistry) -> None:
     version = registry.get_model_version("fraud", "1")
     assert version is not None
     registry.archive(version)
-    registry.api.upsert_model_version_artifact(version.id, DataSet(uri="s3://d/train.csv", name="train", digest="sha256:0"))
+    registry.api.upsert_model_version_artifact(version.id, DataSet("train", "s3://d/train.csv", digest="sha256:0"))
     registry.api.upsert_model_version_artifact(version.id, Metric("auc", 0.5, step=1, timestamp=7))
 
 
