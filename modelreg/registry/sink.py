@@ -21,6 +21,7 @@ from modelreg.types.artifacts import Artifact, Metric
 from modelreg.types.experiments import Experiment, ExperimentRun
 from modelreg.types.options import ListOptions
 from modelreg.types.pager import Pager
+from modelreg.types.points import MetricPoint
 from modelreg.types.states import ExperimentRunState
 from modelreg.wire.registry_json import structure_artifact
 
@@ -50,6 +51,14 @@ class RegistrySink:
         """Address of the registry, without credentials."""
         return self._address
 
+    def takes_batches(self) -> bool:
+        """Return whether the registry stores a batch in one request.
+
+        Raises:
+            StoreError: The registry failed.
+        """
+        return "batch" in self._api.server_capabilities().features
+
     def open_run(self, spec: RunSpec) -> RunIdentity:
         """Return the run that ``spec`` names, made where it does not exist.
 
@@ -69,7 +78,7 @@ class RegistrySink:
         """
         artifacts = [structure_artifact(artifact) for artifact in batch.artifacts]
         if batch.metrics or artifacts:
-            if self._takes_batches():
+            if self.takes_batches():
                 self._api.write_run_batch(run.id, metrics=batch.metrics, artifacts=artifacts)
             else:
                 self._write_singly(run, batch.metrics, artifacts, resend=resend)
@@ -98,18 +107,32 @@ class RegistrySink:
         """
         return or_none(self._api.get_experiment_run, run.id) is not None
 
-    def metric_history(self, run_id: str, name: str) -> list[Metric]:
+    def metric_history(self, run_id: str, name: str) -> list[MetricPoint]:
         """Return all points of a metric, in the order in which they were logged.
 
         Raises:
             NotFound: There is no such run.
             StoreError: The registry failed.
         """
-        read = partial(self._api.get_experiment_run_metric_history, run_id, name=name)
-        return list(Pager(read, ListOptions(page_size=HISTORY_PAGE)))
+        return list(self.points(run_id, name=name))
 
-    def _takes_batches(self) -> bool:
-        return "batch" in self._api.server_capabilities().features
+    def points(
+        self, run_id: str, *, name: str | None = None, step_ids: str | None = None, filter: str | None = None
+    ) -> Pager[MetricPoint]:
+        """Return a pager over points of a run, in the order in which they were stored.
+
+        Args:
+            run_id: Id of the run.
+            name: Only those of this metric.
+            step_ids: Only those of these steps, joined by commas.
+            filter: Only those that match, such as ``id > 7``.
+
+        Raises:
+            NotFound: While it is read, if there is no such run.
+            StoreError: While it is read, if the registry failed.
+        """
+        read = partial(self._api.get_metric_points, run_id, name=name, step_ids=step_ids)
+        return Pager(read, ListOptions(page_size=HISTORY_PAGE, filter_query=filter))
 
     def _resumed(self, spec: RunSpec) -> ExperimentRun:
         run = self._api.get_experiment_run(str(spec.run_id))
@@ -222,13 +245,9 @@ class RegistrySink:
         steps = sorted({point.step for point in points if point.step is not None})
         known: set[tuple[int | None, int | None]] = set()
         for first in range(0, len(steps), _STEPS_PER_LOOK):
-            read = partial(
-                self._api.get_experiment_run_metric_history,
-                run.id,
-                name=points[0].name,
-                step_ids=",".join(map(str, steps[first : first + _STEPS_PER_LOOK])),
-            )
-            known.update((point.step, point.timestamp) for point in Pager(read, ListOptions(page_size=HISTORY_PAGE)))
+            step_ids = ",".join(map(str, steps[first : first + _STEPS_PER_LOOK]))
+            found = self.points(run.id, name=points[0].name, step_ids=step_ids)
+            known.update((point.step, point.timestamp) for point in found)
         return frozenset(known)
 
 

@@ -12,21 +12,18 @@ from modelreg.exceptions import NotFound
 from modelreg.registry.experiments import ExperimentMethods
 from modelreg.registry.part import text_id
 from modelreg.tracking.results import LogPager, MetricRange, ResultList, metric_ranges
-from modelreg.types.artifacts import Metric, ModelArtifact
-from modelreg.types.options import ListOptions
-from modelreg.types.pager import Pager
+from modelreg.types.artifacts import ModelArtifact
+from modelreg.types.points import MetricPoint
 
 if TYPE_CHECKING:
     from modelreg.client.api import RegistryAPI
+    from modelreg.registry.sink import RegistrySink
     from modelreg.tracking.engine import SyncReport
     from modelreg.tracking.results import RunSummary
     from modelreg.tracking.run import ExperimentRun
     from modelreg.tracking.tracker import Tracker
     from modelreg.types.experiments import ExperimentRun as ExperimentRunResource
     from modelreg.types.models import RegisteredModel
-
-# Points that are read at once.
-HISTORY_PAGE = 10_000
 
 
 class TrackingMethods(ExperimentMethods):
@@ -158,16 +155,22 @@ class TrackingMethods(ExperimentMethods):
             run_id = text_id(run)
         return LogPager(partial(self.api.get_experiment_run_artifacts, run_id))
 
-    def get_metric_history(self, run_id: str, name: str) -> ResultList[Metric]:
+    def get_metric_history(self, run_id: str, name: str) -> ResultList[MetricPoint]:
         """Return all points of a metric of a run, in the order in which they were logged.
 
         Raises:
             NotFound: If there is no such run.
             StoreError: If the registry fails.
         """
-        return ResultList(self.tracker.sink.metric_history(run_id, name))
+        return ResultList(self._sink.metric_history(run_id, name))
 
-    def get_metric_points(self, run_id: str, *, after_id: str | None = None) -> Iterator[Metric]:
+    @property
+    def _sink(self) -> RegistrySink:
+        from modelreg.registry.sink import RegistrySink
+
+        return RegistrySink(self.api, "")
+
+    def get_metric_points(self, run_id: str, *, after_id: str | None = None) -> Iterator[MetricPoint]:
         """Yield the points of all metrics of a run, in the order in which they were stored.
 
         Args:
@@ -178,9 +181,7 @@ class TrackingMethods(ExperimentMethods):
             NotFound: If there is no such run.
             StoreError: If the registry fails.
         """
-        query = None if after_id is None else f"id > {int(after_id)}"
-        options = ListOptions(page_size=HISTORY_PAGE, filter_query=query)
-        return Pager(partial(self.api.get_experiment_run_metric_history, run_id), options)
+        return self._sink.points(run_id, filter=None if after_id is None else f"id > {int(after_id)}")
 
     def get_metric_ranges(self, run_id: str) -> dict[str, MetricRange]:
         """Return the last, the least and the greatest value of each metric of a run, by its name.

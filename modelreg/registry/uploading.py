@@ -28,7 +28,7 @@ def upload(source: Path, destination: Any) -> PushResult:
     """
     from modelreg.cache.manifests import Entry, tree_digest
     from modelreg.storage import PushResult, open_backend
-    from modelreg.storage import upload as push_files
+    from modelreg.storage.uploading import upload as push_files
     from modelreg.storageconfig import StorageSettings
 
     settings = StorageSettings.from_env()

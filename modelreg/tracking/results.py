@@ -10,9 +10,10 @@ import attrs
 from attrs import field
 
 from modelreg.exceptions import MissingExtra
-from modelreg.types.artifacts import Artifact, Metric
+from modelreg.types.artifacts import Artifact
 from modelreg.types.experiments import ExperimentRun
 from modelreg.types.pager import Pager
+from modelreg.types.points import MetricPoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,17 +122,16 @@ class MetricRange:
             self.max = value if self.max is None else max(self.max, value)
 
 
-def metric_ranges(points: Iterable[Metric]) -> dict[str, MetricRange]:
+def metric_ranges(points: Iterable[MetricPoint]) -> dict[str, MetricRange]:
     """Return the range of each metric that has points, by its name.
 
     Example:
-        >>> metric_ranges([Metric(name="loss", value=1.0), Metric(name="loss", value=0.5)])
+        >>> metric_ranges([MetricPoint("loss", 1.0), MetricPoint("loss", 0.5)])
         {'loss': MetricRange(last=0.5, min=0.5, max=1.0, count=2)}
     """
     ranges: dict[str, MetricRange] = {}
     for point in points:
-        if point.name is not None and point.value is not None:
-            ranges.setdefault(point.name, MetricRange()).add(point.value)
+        ranges.setdefault(point.name, MetricRange()).add(point.value)
     return ranges
 
 

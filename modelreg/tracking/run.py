@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelreg.exceptions import InvalidInput
 from modelreg.tracking.model import RunIdentity, RunSpec
+from modelreg.tracking.results import ResultList
 from modelreg.tracking.runlog import LogType, RunLog
 from modelreg.tracking.system_metrics import SystemSampler
 from modelreg.tracking.values import as_name, as_parameter, as_text
-from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, Metric, ModelArtifact, Parameter
+from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, ModelArtifact, Parameter
 from modelreg.types.base import CustomProperties, SupportedTypes
+from modelreg.types.points import MetricPoint
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -88,7 +90,7 @@ class RunServices(Protocol):
         """Make an artifact a version of the registered model ``name``."""
         ...
 
-    def metric_history(self, run: ExperimentRun, name: str) -> list[Metric]:
+    def metric_history(self, run: ExperimentRun, name: str) -> ResultList[MetricPoint]:
         """Return all points of a metric from the registry."""
         ...
 
@@ -391,7 +393,7 @@ class ExperimentRun:
         """Return the last of everything that was logged: parameters, metrics, data sets, files and models."""
         return self._log.all()
 
-    def metric_history(self, name: str) -> list[Metric]:
+    def metric_history(self, name: str) -> ResultList[MetricPoint]:
         """Return all points of a metric, in the order in which they were logged; what is not sent yet is sent first.
 
         Raises:

@@ -41,10 +41,12 @@ class BatchLimits:
 
     Attributes:
         records: Records in a batch, at most.
+        records_singly: The same for a registry that takes each on its own: less is sent again after a failure.
         size: Bytes of the journal in a batch, at most.
     """
 
     records: int = 5000
+    records_singly: int = 500
     size: int = 512 * 1024
 
 
@@ -92,7 +94,6 @@ class RunSender:
         self._artifact_root = artifact_root
         self._limits = limits
         self._reader = JournalReader(folder)
-        self._spec: RunSpec | None = None
         if self.progress.identity is not None:
             self.opened.set()
 
@@ -126,12 +127,11 @@ class RunSender:
 
     def _send_next(self) -> bool:
         position = self.progress.acknowledged
-        records, after = self._reader.read(position, max_bytes=self._limits.size, max_records=self._limits.records)
-        if position == START and records:
-            self._spec = _spec_of(records)
-        batch = batch_of(records)
         if self.progress.identity is None:
             self._open()
+        at_once = self._limits.records if self._sink.takes_batches() else self._limits.records_singly
+        records, after = self._reader.read(position, max_bytes=self._limits.size, max_records=at_once)
+        batch = batch_of(records)
         if after == position:
             return self._at_end()
         self._send(batch, position, after)
@@ -139,16 +139,18 @@ class RunSender:
         return not self.finished
 
     def _open(self) -> None:
-        if self._spec is None:
+        records, _ = self._reader.read(START, max_bytes=4096, max_records=1)
+        spec = _spec_of(records)
+        if spec is None:
             raise Refused("the journal does not say which run it belongs to")
         try:
-            identity = self._sink.open_run(self._spec)
+            identity = self._sink.open_run(spec)
         except _NOT_NOW:
             raise
         except (RegistryError, InvalidInput) as error:
             self.refusal = error
             raise Refused(f"the registry refused the run: {error}") from error
-        self.progress.found(identity, owns=self._spec.owns)
+        self.progress.found(identity, owns=spec.owns)
         self.opened.set()
 
     def _send(self, batch: Batch, position: Position, after: Position) -> None:

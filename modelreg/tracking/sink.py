@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from modelreg.tracking.model import Batch, RunEnd, RunIdentity, RunSpec
-from modelreg.types.artifacts import Metric
+from modelreg.types.points import MetricPoint
 
 #: Stores a file or folder under a URI; returns what was stored, with ``uri`` and ``digest``.
 Upload: TypeAlias = Callable[[Path, str], Any]
@@ -22,6 +22,10 @@ class Sink(Protocol):
     @property
     def address(self) -> str:
         """Address of the registry, without credentials."""
+        ...
+
+    def takes_batches(self) -> bool:
+        """Return whether it stores a batch at once; smaller ones are sent where it does not."""
         ...
 
     def open_run(self, spec: RunSpec) -> RunIdentity:
@@ -46,6 +50,6 @@ class Sink(Protocol):
         """Return whether the registry still has the run."""
         ...
 
-    def metric_history(self, run_id: str, name: str) -> list[Metric]:
+    def metric_history(self, run_id: str, name: str) -> list[MetricPoint]:
         """Return all points of a metric, in the order in which they were logged."""
         ...

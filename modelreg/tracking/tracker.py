@@ -21,12 +21,14 @@ from modelreg.tracking import lines
 from modelreg.tracking.engine import Engine, SyncReport
 from modelreg.tracking.journal import Journal
 from modelreg.tracking.model import ParentRun, RunIdentity, RunSpec
+from modelreg.tracking.results import ResultList
 from modelreg.tracking.run import ExperimentRun
 from modelreg.tracking.runlog import RunLog
 from modelreg.tracking.sender import RunSender
 from modelreg.tracking.sink import Sink
 from modelreg.tracking.values import as_name
-from modelreg.types.artifacts import Metric, ModelArtifact
+from modelreg.types.artifacts import ModelArtifact
+from modelreg.types.points import MetricPoint
 
 logger = logging.getLogger(__name__)
 
@@ -192,7 +194,7 @@ class Tracker:
         """Make an artifact a version of the registered model ``name``."""
         return self._register(name, artifact, **details)
 
-    def metric_history(self, run: ExperimentRun, name: str) -> list[Metric]:
+    def metric_history(self, run: ExperimentRun, name: str) -> ResultList[MetricPoint]:
         """Return all points of a metric from the registry.
 
         Raises:
@@ -203,7 +205,7 @@ class Tracker:
                 f"the registry does not have all of run {run.info.name!r} yet",
                 next_step="try again when it answers; nothing is lost",
             )
-        return self._sink.metric_history(run.info.id, name)
+        return ResultList(self._sink.metric_history(run.info.id, name))
 
     # The inside.
 

@@ -17,6 +17,7 @@ from modelreg.types.experiments import Experiment, ExperimentRun
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.types.options import ListOptions, Page
 from modelreg.types.pager import Pager
+from modelreg.types.points import MetricPoint
 from modelreg.types.serving import InferenceService, ServeModel, ServingEnvironment
 from modelreg.types.states import (
     ArtifactState,
@@ -52,6 +53,7 @@ __all__ = [
     "ListOptions",
     "MetadataValue",
     "Metric",
+    "MetricPoint",
     "ModelArtifact",
     "ModelVersion",
     "ModelVersionState",

@@ -13,7 +13,7 @@ from modelreg.config import TrackingSettings
 from modelreg.exceptions import DuplicateError, NotFound, ServerError, StoreError, Unreachable
 from modelreg.tracking.model import Batch, RunEnd, RunIdentity, RunSpec
 from modelreg.tracking.tracker import Tracker
-from modelreg.types import Metric
+from modelreg.types import MetricPoint
 
 
 class FakeRegistry:
@@ -30,6 +30,9 @@ class FakeRegistry:
         self.refuse: Callable[[Batch], bool] = lambda _: False
         self.calls: list[str] = []
         self.deliveries = 0
+
+    def takes_batches(self) -> bool:
+        return True
 
     def open_run(self, spec: RunSpec) -> RunIdentity:
         self._arrive("open_run")
@@ -77,9 +80,9 @@ class FakeRegistry:
     def exists(self, run: RunIdentity) -> bool:
         return run.id in self.runs
 
-    def metric_history(self, run_id: str, name: str) -> list[Metric]:
+    def metric_history(self, run_id: str, name: str) -> list[MetricPoint]:
         points = self.runs[run_id]["points"].get(name, {})
-        return [Metric(name=name, value=value, step=step, timestamp=time) for (step, time), value in points.items()]
+        return [MetricPoint(name, value, step, time) for (step, time), value in points.items()]
 
     def values(self, run_id: str | None, name: str) -> list[float]:
         return list(self.runs[str(run_id)]["points"].get(name, {}).values())
