@@ -21,7 +21,7 @@ import pytest
 from real_servers import azure, gcs, oci, postgres, s3, web
 from real_servers.process import NotInstalled
 
-pytest.register_assert_rewrite("modelreg.testing.storage_contract", "modelreg.testing.store_contract")
+pytest.register_assert_rewrite("fault_contract", "modelreg.testing.storage_contract", "modelreg.testing.store_contract")
 
 Server = TypeVar("Server")
 

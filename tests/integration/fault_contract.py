@@ -232,7 +232,11 @@ class FaultContract:
         proxied.proxy.heal()
         assert modelreg.fetch(proxied.place.at("model.bin"), digest=digest).read_bytes() == SMALL
 
-    def test_an_object_that_changes_midway_is_read_anew(self, proxied: Proxied) -> None:
+    def test_an_object_that_changes_midway_is_read_anew(
+        self, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The request that waits for the change must not be given up for it.
+        monkeypatch.setenv("MODELREG_STALL_TIMEOUT", "60")
         proxied.place.put("model.bin", LARGE)
         # Longer, for a server that tells versions apart by their second and size.
         changed = bytes(reversed(LARGE)) + b"longer"
