@@ -15,7 +15,9 @@ COMMANDS = {
     "doctor": "modelreg.cli.doctor:doctor",
     "experiments": "modelreg.cli.experiments:experiments",
     "models": "modelreg.cli.models:models",
+    "quickstart": "modelreg.cli.quickstart:quickstart",
     "registry": "modelreg.cli.registry:registry",
+    "runs": "modelreg.cli.runs:runs",
     "versions": "modelreg.cli.versions:versions",
 }
 

@@ -89,7 +89,7 @@ from modelreg.cli.main import main
 main(["models", "list", "--json"], standalone_mode=False)
 print([name for name in sys.argv[1:] if name in sys.modules], file=sys.stderr)
 """
-    heavy = ["boto3", "s3fs", "gcsfs", "adlfs", "numpy", "grpc", "rich", "granian", "asyncio", "obstore", "fsspec"]
+    heavy = ["boto3", "s3fs", "gcsfs", "adlfs", "numpy", "grpc", "rich", "granian", "lark", "obstore", "fsspec"]
 
     done = subprocess.run([sys.executable, "-c", code, *heavy], check=False, capture_output=True, text=True, timeout=60)
 
