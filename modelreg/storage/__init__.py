@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from modelreg.storage.model import Downloaded, PushResult, RemoteFile, RemoteTree
     from modelreg.storage.names import check_tree, safe_relative_path
     from modelreg.storage.transfer import download
-    from modelreg.storage.upload import upload
+    from modelreg.storage.uploading import upload
     from modelreg.storage.uri import StorageURI, parse_uri
 
 __all__ = [
@@ -46,7 +46,7 @@ _EXPORTS = {
     "open_backend": "modelreg.storage.backends",
     "parse_uri": "modelreg.storage.uri",
     "safe_relative_path": "modelreg.storage.names",
-    "upload": "modelreg.storage.upload",
+    "upload": "modelreg.storage.uploading",
 }
 
 
