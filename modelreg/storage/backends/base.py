@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import abc
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 import attrs
 
-from modelreg.exceptions import InvalidURI, ModelRegError, ObjectNotFound, ReadOnlyStorage
+from modelreg.exceptions import InvalidURI, ModelRegError, ObjectNotFound, ReadOnlyStorage, StorageError
 from modelreg.storage.model import RemoteFile, RemoteTree
 from modelreg.storage.names import check_tree, safe_relative_path
 from modelreg.storage.patterns import Patterns, selects
+from modelreg.storage.retrying import Attempts
 from modelreg.storage.uri import StorageURI
 from modelreg.storageconfig import StorageSettings
 
@@ -84,8 +86,8 @@ class Backend(abc.ABC):
             StorageError: The storage failed or could not be reached.
         """
         at = uri or self.uri
-        file = self._translated(self._stat_file, at, what=at.normalised)
-        found = [file] if file is not None else self._translated(self._listed, at, what=at.normalised)
+        file = self._asked(self._stat_file, at, what=at.normalised)
+        found = [file] if file is not None else self._asked(self._listed, at, what=at.normalised)
         chosen = [
             one
             for one in found
@@ -208,6 +210,15 @@ class Backend(abc.ABC):
     def _named(self, location: str) -> str:
         """Return ``location`` as messages show it, without credentials."""
         return f"{self.uri.scheme}://{self.uri.bucket}/{location}"
+
+    def _asked(self, call: Callable[..., T], *args: Any, what: str) -> T:
+        """Return ``call(*args)``, tried again while its failure may pass."""
+        attempts = Attempts(self.settings.transfer, threading.Event())
+        while True:
+            try:
+                return self._translated(call, *args, what=what)
+            except StorageError as error:  # noqa: PERF203 - failures are what the loop is for
+                attempts.failed(error)
 
     def _translated(self, call: Callable[..., T], *args: Any, what: str) -> T:
         """Return ``call(*args)``; foreign errors leave as one of ours."""
