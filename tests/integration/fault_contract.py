@@ -29,6 +29,7 @@ from faulty_proxy import (
     Flip,
     Header,
     Pad,
+    Replace,
     Request,
     Reset,
     Silence,
@@ -45,6 +46,7 @@ from modelreg.exceptions import (
     StorageError,
     StorageUnreachable,
     TransferStalled,
+    UnsafeName,
 )
 from modelreg.testing.storage_place import Place, pattern_bytes, raises, read_tree
 
@@ -121,6 +123,15 @@ class FaultContract:
         proxied.proxy.spoil(fault, times=1, when=is_download)
 
         assert modelreg.fetch(proxied.place.at("model.bin")).read_bytes() == content
+
+    @pytest.mark.parametrize(
+        "fault", [Drop(), Drop(after_server=True), Silence(), Answer(503, b"later", {"Retry-After": "0"})], ids=repr
+    )
+    def test_a_question_that_goes_wrong_once_is_asked_again(self, proxied: Proxied, fault: Fault) -> None:
+        proxied.place.put("model.bin", SMALL)
+        proxied.proxy.spoil(fault, times=1)
+
+        assert modelreg.fetch(proxied.place.at("model.bin")).read_bytes() == SMALL
 
     @pytest.mark.parametrize(
         ("fault", "error"),
@@ -296,6 +307,43 @@ class FaultContract:
         proxied.proxy.die()
 
         assert modelreg.fetch(proxied.place.at("model.bin"), offline=True) == path
+
+
+class ListingFaultContract(FaultContract):
+    """For storages that list: the names in a listing are the server's word, and not to be trusted."""
+
+    @pytest.mark.parametrize(
+        ("written", "listed"),
+        [(b"QQ/escaped", b"../escaped"), (b"QQ/escaped", b"C:/escaped"), (b"QQQ", b"nul"), (b"aQQb", b"a..b")],
+    )
+    def test_a_hostile_name_in_a_listing_writes_nothing(
+        self, proxied: Proxied, tmp_path: Path, few_attempts: None, written: bytes, listed: bytes
+    ) -> None:
+        proxied.place.put_all({"m/fine.bin": b"fine", f"m/{written.decode()}": b"hostile"})
+        proxied.proxy.spoil(Replace(written, listed), when=lambda request: not is_download(request))
+
+        # A name that only looks odd is read, and is not there.
+        with raises((UnsafeName, ObjectNotFound, ObjectChanged), proxied.place):
+            modelreg.fetch(proxied.place.at("m"))
+
+        assert b"hostile" not in read_tree(tmp_path).values()
+
+    def test_a_listing_that_is_cut_off_is_not_taken_for_the_whole(self, proxied: Proxied, few_attempts: None) -> None:
+        proxied.place.put_all({f"m/{number}": b"content" for number in range(20)})
+        proxied.proxy.spoil(Truncate(after=800), when=lambda request: not is_download(request))
+
+        with raises(StorageError, proxied.place):
+            modelreg.fetch(proxied.place.at("m"))
+
+    def test_a_file_that_vanishes_after_the_listing_is_an_error(self, proxied: Proxied, few_attempts: None) -> None:
+        proxied.place.put_all({"m/a": b"1", "m/b": b"2"})
+        proxied.proxy.spoil(
+            Answer(404, b"gone"),
+            when=lambda request: is_download(request) and request.target.partition("?")[0].endswith("b"),
+        )
+
+        with raises((ObjectNotFound, ObjectChanged), proxied.place):
+            modelreg.fetch(proxied.place.at("m"))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fault_contract import FaultContract, Proxied
+from fault_contract import FaultContract, ListingFaultContract, Proxied
 from faulty_proxy import FaultyProxy
 from places import azure_place, gcs_place, s3_place, web_place
 from real_servers.azure import ACCOUNT, AzureServer
@@ -20,7 +20,7 @@ def proxy_of(url: str, *, host: str | None = None) -> FaultyProxy:
     return FaultyProxy((name, int(port)), host=host)
 
 
-class TestS3Faults(FaultContract):
+class TestS3Faults(ListingFaultContract):
     @pytest.fixture
     def proxied(self, seaweedfs: S3Server, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
         with proxy_of(seaweedfs.url) as proxy:
@@ -28,7 +28,7 @@ class TestS3Faults(FaultContract):
                 yield Proxied(place=place, proxy=proxy, identity_header="ETag", other_identity='"0123456789abcdef"')
 
 
-class TestGCSFaults(FaultContract):
+class TestGCSFaults(ListingFaultContract):
     @pytest.fixture
     def proxied(self, fake_gcs: GCSServer, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
         # It gives objects to requests for its own name alone.
@@ -37,7 +37,7 @@ class TestGCSFaults(FaultContract):
                 yield Proxied(place=place, proxy=proxy, identity_header="ETag", other_identity='"0123456789abcdef"')
 
 
-class TestAzureFaults(FaultContract):
+class TestAzureFaults(ListingFaultContract):
     @pytest.fixture
     def proxied(self, azurite: AzureServer, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
         with proxy_of(azurite.url) as proxy:
