@@ -116,6 +116,7 @@ class TrackingSettings:
         segment_bytes: Size at which a journal begins another file; files that are sent are deleted.
         max_value_bytes: Bytes of text that the registry keeps in one field; longer texts become files.
         connections: Connections at once to a registry that takes no batches.
+        backoff_s: Seconds to wait after the first of several failures; twice as long after each further one.
     """
 
     artifact_uri: str | None = None
@@ -128,6 +129,7 @@ class TrackingSettings:
     segment_bytes: int = 16 * 1024 * 1024
     max_value_bytes: int = 65_000
     connections: int = 8
+    backoff_s: float = 0.5
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> TrackingSettings:

@@ -66,7 +66,12 @@ class Engine:
         self._adopting = threading.Lock()
         self._aside: list[Path] = []
         self._told: weakref.WeakSet[RunSender] = weakref.WeakSet()
-        self._writer = Writer(retire=self._retire, find_leftovers=self._find_leftovers, age_s=settings.batch_age_s)
+        self._writer = Writer(
+            retire=self._retire,
+            find_leftovers=self._find_leftovers,
+            age_s=settings.batch_age_s,
+            backoff_s=settings.backoff_s,
+        )
         self._committer = Committer(
             on_commit=self._committed, heartbeat=self._spool.heartbeat, interval_s=settings.commit_interval_s
         )

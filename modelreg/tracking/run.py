@@ -15,7 +15,7 @@ from modelreg.tracking.model import RunIdentity, RunSpec
 from modelreg.tracking.results import ResultList
 from modelreg.tracking.runlog import LogType, RunLog
 from modelreg.tracking.system_metrics import SystemSampler
-from modelreg.tracking.values import as_name, as_parameter, as_text
+from modelreg.tracking.values import as_name, as_parameter, as_property, as_text
 from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, ModelArtifact, Parameter
 from modelreg.types.base import CustomProperties, SupportedTypes
 from modelreg.types.points import MetricPoint
@@ -216,10 +216,7 @@ class ExperimentRun:
             InvalidInput: If the name is no text, or empty, or the value of another type; nothing was logged.
             ExperimentRunError: If the run has ended.
         """
-        value = value.item() if hasattr(value, "item") else value
-        if not isinstance(value, (bool, int, float, str)):
-            raise InvalidInput(f"value of tag {key!r} is a {type(value).__name__}, not text, a number or a truth value")
-        self._log.tag(as_name("key", key), value)
+        self._log.tag(as_name("key", key), as_property("value", value))
 
     def log_dataset(  # noqa: PLR0917 - the order in which the predecessor documents them
         self,
@@ -479,7 +476,9 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 
 def _stored(stored: Any) -> CustomProperties:
-    return {"digest": stored.digest, "size": stored.size}
+    # The registry's integers have 32 bits.
+    size = stored.size if stored.size < 2**31 else float(stored.size)
+    return {"modelreg.digest": stored.digest, "modelreg.size": size}
 
 
 def _type_name(exception: type[BaseException]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelreg.exceptions import InvalidInput
+from modelreg.types.base import SupportedTypes
 from modelreg.types.states import ParameterType
 
 _LONGEST_NAME_BYTES = 255
@@ -100,6 +101,24 @@ def as_parameter(value: Any) -> tuple[str, ParameterType]:
     if isinstance(value, (Mapping, list, tuple)):
         return json.dumps(value, default=_plain, ensure_ascii=False), ParameterType.OBJECT
     return str(value), ParameterType.STRING
+
+
+def as_property(argument: str, value: Any) -> SupportedTypes:
+    """Return ``value``, which a custom property is to hold.
+
+    Args:
+        argument: Name of the argument, for the message.
+        value: Text, number or truth value, of Python's own type or another library's.
+
+    Raises:
+        InvalidInput: It is none of them, or an integer of more than 32 bits.
+    """
+    value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, (bool, int, float, str)):
+        raise InvalidInput(f"{argument} is {_shown(value)}, not text, a number or a truth value")
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise InvalidInput(f"{argument} {value} does not fit 32 bits", next_step="give it as text or as a float")
+    return value
 
 
 def as_text(argument: str, value: Any) -> str | None:

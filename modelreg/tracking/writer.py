@@ -17,21 +17,25 @@ from modelreg.tracking.sender import RunSender
 
 logger = logging.getLogger(__name__)
 
-_FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 60.0
 
 
 class Backoff:
-    """How long to wait after failures in a row: twice as long each time, with jitter, or what the registry asks for."""
+    """How long to wait after failures in a row: twice as long each time, with jitter, or what the registry asks for.
 
-    def __init__(self) -> None:
+    Args:
+        first_s: Seconds to wait after the first.
+    """
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
         self._failures = 0
         self.until = 0.0
         self.error: ModelRegError | None = None
 
     def failed(self, error: ModelRegError) -> None:
         """Count a failure."""
-        delay = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**self._failures) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        delay = min(_LONGEST_DELAY_S, self._first_s * 2 ** min(self._failures, 16)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         asked = error.retry_after_s if isinstance(error, RateLimited) else None
         self._failures += 1
         self.until = time.monotonic() + max(delay, asked or 0.0)
@@ -39,8 +43,9 @@ class Backoff:
 
     def succeeded(self) -> None:
         """Forget the failures."""
-        if self._failures:
-            self.__init__()  # type: ignore[misc]  # back to the state of a new one
+        self._failures = 0
+        self.until = 0.0
+        self.error = None
 
 
 class Writer:
@@ -50,6 +55,7 @@ class Writer:
         retire: Called, from the writer's thread, with each sender that has nothing more to send.
         find_leftovers: Called now and then for the senders of journals that dead processes left.
         age_s: Seconds that a record waits for others to be sent with, at most.
+        backoff_s: Seconds to wait after the first of several failures.
         leftovers_every_s: Seconds between two searches for leftovers.
     """
 
@@ -59,6 +65,7 @@ class Writer:
         retire: Callable[[RunSender], None],
         find_leftovers: Callable[[], list[RunSender]],
         age_s: float = 1.0,
+        backoff_s: float = 0.5,
         leftovers_every_s: float = 30.0,
     ) -> None:
         self._retire = retire
@@ -72,7 +79,7 @@ class Writer:
         # What dead processes left has time: it is sent when nothing else is.
         self._leftovers: OrderedDict[RunSender, None] = OrderedDict()
         self._next_leftovers = time.monotonic() + age_s
-        self._backoff = Backoff()
+        self._backoff = Backoff(backoff_s)
         self._stopped = False
         self._warned = False
         self._thread: threading.Thread | None = None

@@ -106,7 +106,7 @@ class FakeRegistry:
 
 
 #: Waits that are short for a test: nothing is sent with others, no answer is waited for.
-FAST = TrackingSettings(batch_age_s=0.0, exit_timeout_s=5.0, commit_interval_s=0.001)
+FAST = TrackingSettings(batch_age_s=0.0, exit_timeout_s=5.0, commit_interval_s=0.001, backoff_s=0.01)
 
 
 @pytest.fixture
