@@ -151,6 +151,11 @@ class HashingReader(io.RawIOBase):
         self.hashed = 0
 
     @property
+    def name(self) -> str:
+        """The file's local path."""
+        return str(self._file.name)
+
+    @property
     def sha256(self) -> str:
         """Hex digest of what has been read."""
         return self._digest.hexdigest()
