@@ -81,7 +81,7 @@ class PointWriter:
                 continue
             self._write_batch(run, name, batch)
             number = None if value is None else structure_double(value)
-            self._api.upsert_experiment_run_artifact(run, Metric(name, number, step=step, timestamp=time))
+            self._api.upsert_experiment_run_artifact(run, Metric(name=name, value=number, step=step, timestamp=time))
             batch = []
         self._write_batch(run, name, batch)
 
@@ -89,8 +89,8 @@ class PointWriter:
         if not points:
             return
         if "batch" in self._api.server_capabilities().features:
-            self._api.write_run_batch(run, metrics=[{"name": name, "points": points}])
+            self._api.write_run_batch(run, metrics={name: points})
             return
         for value, step, time in points:
-            metric = Metric(name, structure_double(value), step=step, timestamp=time)
+            metric = Metric(name=name, value=structure_double(value), step=step, timestamp=time)
             self._api.upsert_experiment_run_artifact(run, metric)

@@ -12,7 +12,7 @@ import attrs
 from modelreg.registry.part import RegistryPart
 from modelreg.registry.registration import IfExists, Registration, find_complete, register
 from modelreg.types.artifacts import ModelArtifact
-from modelreg.types.base import SupportedTypes
+from modelreg.types.base import CustomProperties, SupportedTypes
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.utils import OCIParams, S3Params
 
@@ -92,8 +92,8 @@ class RegisteringMethods(RegistryPart):
             metadata=metadata,
             if_exists=if_exists,
             artifact=ModelArtifact(
-                name,
-                uri,
+                name=name,
+                uri=uri,
                 model_format_name=model_format_name,
                 model_format_version=model_format_version,
                 storage_key=storage_key,
@@ -163,8 +163,8 @@ class RegisteringMethods(RegistryPart):
 
         source = Path(model_files_path)
         artifact = ModelArtifact(
-            name,
-            str(source),
+            name=name,
+            uri=str(source),
             model_format_name=model_format_name,
             model_format_version=model_format_version,
             storage_key=storage_key,
@@ -185,7 +185,7 @@ class RegisteringMethods(RegistryPart):
         if complete is not None:
             return complete
         stored = upload(source, upload_params)
-        recorded = {DIGEST_PROPERTY: stored.digest, SIZE_PROPERTY: _size(stored.size)}
+        recorded: CustomProperties = {DIGEST_PROPERTY: stored.digest, SIZE_PROPERTY: _size(stored.size)}
         artifact = attrs.evolve(artifact, uri=stored.uri, custom_properties=recorded)
         return register(self.api, attrs.evolve(wanted, artifact=artifact))
 

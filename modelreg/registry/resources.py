@@ -136,7 +136,7 @@ class ResourceMethods(RegistryPart):
         if not isinstance(resource, RegisteredModel | ModelVersion | Experiment | ExperimentRun):
             raise InvalidInput(f"a {type(resource).__name__} cannot be archived")
         # From what the registry has now: a copy that is out of date must not write its other fields back.
-        current = _GET[type(resource)](self.api, text_id(resource))
+        current: Archivable = _GET[type(resource)](self.api, text_id(resource))
         return self.update(attrs.evolve(current, state=state))
 
 

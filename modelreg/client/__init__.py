@@ -1,0 +1,1 @@
+"""The registry's REST operations, one method each."""
