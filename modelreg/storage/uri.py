@@ -203,7 +203,7 @@ def _checked_endpoint(text: str, options: dict[str, str]) -> dict[str, str]:
     endpoint = options.get("endpoint")
     if endpoint is None:
         return options
-    parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    parts = _split(text, endpoint if "://" in endpoint else f"https://{endpoint}")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidURI(f"the URI {redact_url(text)!r} has an endpoint that is not an http(s) address")
     if parts.username or parts.password:
@@ -211,13 +211,19 @@ def _checked_endpoint(text: str, options: dict[str, str]) -> dict[str, str]:
     return {**options, "endpoint": urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))}
 
 
-def _parse_http(text: str, rest: str) -> StorageURI:
-    del rest
+def _split(text: str, url: str) -> SplitResult:
     try:
-        parts = urlsplit(text)
-        port = parts.port
+        parts = urlsplit(url)
+        _ = parts.port
     except ValueError as error:
         raise InvalidURI(f"the URI {redact_url(text)!r} cannot be parsed: {error}") from error
+    return parts
+
+
+def _parse_http(text: str, rest: str) -> StorageURI:
+    del rest
+    parts = _split(text, text)
+    port = parts.port
     if not parts.hostname:
         raise InvalidURI(f"the URI {redact_url(text)!r} names no host")
     if any(character.isspace() for character in text):
@@ -298,7 +304,9 @@ def _parse_other(text: str, rest: str) -> StorageURI:
     scheme = text.partition(":")[0].lower()
     authority, _, path = rest.partition("/")
     host = authority.rpartition("@")[2]
-    normalised = redact_url(f"{scheme}://{host}/{path}")
+    # Whatever a filesystem makes of '#', it stays: two files must not have one normal form.
+    base, question, query = path.partition("?")
+    normalised = f"{scheme}://{host}/{base}{question}{_public_query(query)}"
     return StorageURI(scheme, host, path, _NO_OPTIONS, normalised, f"{scheme}://{rest}")
 
 

@@ -102,7 +102,7 @@ def test_a_zstd_archive_is_unpacked_or_names_what_it_needs(tmp_path: Path, folde
     path = tmp_path / "m.tar.zst"
     path.write_bytes(b"\x28\xb5\x2f\xfd" + b"\0" * 20)
 
-    with pytest.raises((MissingExtra, ArchiveError), match="zst|archive"):
+    with pytest.raises((MissingExtra, ArchiveError), match=r"zst|archive"):
         unpack(path, folder)
 
 
