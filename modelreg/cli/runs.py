@@ -178,7 +178,14 @@ def rm(output: Output, *, runs: Sequence[str], yes: bool, registry_url: str | No
 
 @runs.command()
 @_runs
-@click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "json", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="Format of the file.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; stdout by default.")
 @click.option(
     "--what",
