@@ -19,7 +19,18 @@ PUBLIC_MODULES = [
 ]
 
 # What ``import modelreg`` offers. A name that is taken away here breaks somebody's program.
-NAMES = ["ModelRegistry", "__version__", "exceptions", "types", "utils"]
+NAMES = [
+    "ModelRegistry",
+    "__version__",
+    "exceptions",
+    "fetch",
+    "filesystem",
+    "open",
+    "push",
+    "storage",
+    "types",
+    "utils",
+]
 
 
 def test_the_package_offers_these_names():
