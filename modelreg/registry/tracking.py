@@ -69,7 +69,8 @@ class TrackingMethods(ExperimentMethods):
             StoreError: If the registry refuses the run.
 
         Example:
-            >>> with ModelRegistry(author="ann") as registry:
+            >>> import modelreg
+            >>> with modelreg.ModelRegistry(author="ann") as registry:
             ...     with registry.start_experiment_run("fraud", run_name="first") as run:
             ...         run.log_param("lr", 0.1)
             ...         run.log_metric("loss", 0.5, step=1)

@@ -30,7 +30,7 @@ def line(body: bytes) -> bytes:
 
     Example:
         >>> line(b'["m","loss",0.5,1,1700000000000]')
-        b'fa5eeb24 ["m","loss",0.5,1,1700000000000]\n'
+        b'03561b2c ["m","loss",0.5,1,1700000000000]\n'
     """
     return b"%08x %b\n" % (crc32(body), body)
 
