@@ -31,6 +31,8 @@ _PAGES = (".html", ".htm", ".xhtml")
 class WebBackend(Backend):
     """One file behind an http(s) address."""
 
+    _ranges_ignored = False
+
     @functools.cached_property
     def _session(self) -> Any:
         import requests
@@ -95,7 +97,8 @@ class WebBackend(Backend):
         _check_is_no_page(answer, url)
         size = _length(answer)
         identity = _identity(answer)
-        self.ranged = answer.headers.get("Accept-Ranges", "").lower() == "bytes" and _validator(identity) is not None
+        said = answer.headers.get("Accept-Ranges", "").lower() == "bytes" and _validator(identity) is not None
+        self.ranged = said and not self._ranges_ignored
         return Listed(location=url, relative=relative, size=size, identity=identity)
 
     def _read(self, file: RemoteFile) -> bytes:
@@ -128,7 +131,7 @@ class WebBackend(Backend):
         if answer.status_code == 206 and answer.headers.get("Content-Range", "").lower() == expected:
             return
         # The server says that it serves ranges and does not: from now on the file is read as a whole.
-        self.ranged = False
+        self._ranges_ignored = True
         raise ObjectChanged(f"{redact_url(file.location)} did not come as the range that was asked for")
 
     def _request(self, method: str, url: str, headers: dict[str, str] | None = None) -> Any:

@@ -1,0 +1,307 @@
+"""Files behind plain http addresses, on a server in this process that answers as a test tells it to."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import attrs
+import pytest
+
+from modelreg.exceptions import (
+    AccessDenied,
+    ObjectChanged,
+    ObjectNotFound,
+    ReadOnlyStorage,
+    StorageError,
+    StorageRefused,
+    StorageUnreachable,
+    TransferStalled,
+)
+from modelreg.storage import download, open_backend, upload
+from modelreg.storageconfig import StorageSettings, TransferSettings
+from modelreg.testing.storage_place import pattern_bytes
+
+FAST = TransferSettings(
+    concurrency=3, part_bytes=100_000, small_bytes=10_000, backoff_s=0.001, attempts=3, stall_timeout_s=0.3
+)
+CONTENT = pattern_bytes(350_000)
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing when a client goes away early, as some tests want it to."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+@attrs.define
+class Site:
+    """What a server answers: ``answer`` is called with each request's handler."""
+
+    url: str
+    answer: Callable[[BaseHTTPRequestHandler], None]
+    requests: list[tuple[str, str, dict[str, str]]] = attrs.field(factory=list)
+
+    def fetch(self, path: str, folder: Path, **headers: dict[str, str]) -> bytes:
+        settings = StorageSettings(transfer=FAST, headers=headers)
+        with open_backend(f"{self.url}{path}", settings=settings) as backend:
+            tree = backend.snapshot()
+            [arrived] = download(backend, [(tree.files[0], folder / "part")])
+            return bytes(arrived.data) if arrived.path is None else arrived.path.read_bytes()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[BaseHTTPRequestHandler], None]], Site]]:
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Callable[[BaseHTTPRequestHandler], None]) -> Site:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                site.requests.append((self.command, self.path, {key.lower(): v for key, v in self.headers.items()}))
+                site.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = QuietServer(("127.0.0.1", 0), Handler)
+        site = Site(f"http://127.0.0.1:{server.server_port}", answer)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return site
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+Serve = Callable[[Callable[[BaseHTTPRequestHandler], None]], Site]
+
+
+def respond(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(body)
+
+
+def file_of(content: bytes, etag: str = '"1"', **more: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer like that of a server which does everything right."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        headers = {"ETag": etag, "Accept-Ranges": "bytes", **{k.replace("_", "-"): v for k, v in more.items()}}
+        wanted = handler.headers.get("Range")
+        if wanted is None or handler.headers.get("If-Range", etag) != etag:
+            respond(handler, 200, headers, content)
+            return
+        first, last = (int(part) for part in wanted.removeprefix("bytes=").split("-"))
+        last = min(last, len(content) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        respond(handler, 206, headers, content[first : last + 1])
+
+    return answer
+
+
+def test_a_large_file_comes_by_ranges(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(CONTENT))
+
+    assert site.fetch("/m.bin", tmp_path) == CONTENT
+    assert sum("range" in headers for _, _, headers in site.requests) == 4
+    assert {headers.get("if-range") for _, _, headers in site.requests if "range" in headers} == {'"1"'}
+
+
+@pytest.mark.parametrize("content", [b"", b"small"])
+def test_a_small_file_comes_at_once(serve: Serve, tmp_path: Path, content: bytes) -> None:
+    assert serve(file_of(content)).fetch("/m.bin", tmp_path) == content
+
+
+def test_without_a_strong_tag_a_file_comes_as_one_stream(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(CONTENT, etag='W/"1"'))
+
+    assert site.fetch("/m.bin", tmp_path) == CONTENT
+    assert not any("range" in headers for _, _, headers in site.requests)
+
+
+def test_a_server_that_ignores_ranges_is_read_from_the_start(serve: Serve, tmp_path: Path) -> None:
+    site = serve(lambda handler: respond(handler, 200, {"ETag": '"1"', "Accept-Ranges": "bytes"}, CONTENT))
+
+    assert site.fetch("/m.bin", tmp_path) == CONTENT
+
+
+def test_a_packed_answer_is_unpacked(serve: Serve, tmp_path: Path) -> None:
+    packed = gzip.compress(CONTENT)
+    site = serve(lambda handler: respond(handler, 200, {"ETag": '"1"', "Content-Encoding": "gzip"}, packed))
+
+    assert site.fetch("/m.bin", tmp_path) == CONTENT
+
+
+def test_a_server_that_refuses_head_is_asked_with_get(serve: Serve, tmp_path: Path) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "HEAD":
+            respond(handler, 403, {})
+        else:
+            file_of(b"content")(handler)
+
+    assert serve(answer).fetch("/m.bin", tmp_path) == b"content"
+
+
+def test_a_changed_file_arrives_as_it_is_now(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(CONTENT))
+
+    def change(handler: BaseHTTPRequestHandler) -> None:
+        if "Range" in handler.headers:
+            site.answer = file_of(CONTENT[::-1], etag='"2"')
+        site.answer(handler) if site.answer is not change else file_of(CONTENT)(handler)
+
+    site.answer = change
+
+    assert site.fetch("/m.bin", tmp_path) == CONTENT[::-1]
+
+
+def test_an_html_page_is_no_file(serve: Serve, tmp_path: Path) -> None:
+    site = serve(lambda handler: respond(handler, 200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Log in"))
+
+    with pytest.raises(StorageError, match="HTML page"):
+        site.fetch("/m.bin", tmp_path)
+
+
+def test_a_page_that_was_asked_for_is_a_file(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(b"<html>", Content_Type="text/html"))
+
+    assert site.fetch("/report.html", tmp_path) == b"<html>"
+
+
+def test_a_body_that_is_cut_short_is_refused(serve: Serve, tmp_path: Path) -> None:
+    def cut(handler: BaseHTTPRequestHandler) -> None:
+        respond(handler, 200, {"ETag": '"1"', "Content-Length": "5000"}, b"short")
+        handler.close_connection = True
+
+    with pytest.raises((StorageUnreachable, ObjectChanged)):
+        serve(cut).fetch("/m.bin", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, AccessDenied), (403, AccessDenied), (404, ObjectNotFound), (410, ObjectNotFound), (400, StorageRefused)],
+)
+def test_a_status_says_what_is_wrong(serve: Serve, tmp_path: Path, status: int, error: type[StorageError]) -> None:
+    with pytest.raises(error):
+        serve(lambda handler: respond(handler, status, {})).fetch("/m.bin", tmp_path)
+
+
+def test_a_server_that_is_busy_is_asked_again(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(b"content"))
+    busy = [True, True]
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "GET" and busy and busy.pop():
+            respond(handler, 503, {"Retry-After": "0"})
+        else:
+            file_of(b"content")(handler)
+
+    site.answer = answer
+
+    assert site.fetch("/m.bin", tmp_path) == b"content"
+
+
+def test_silence_is_given_up(serve: Serve, tmp_path: Path) -> None:
+    release = threading.Event()
+
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "HEAD":
+            respond(handler, 200, {"ETag": '"1"', "Content-Length": "5000"})
+            return
+        handler.send_response(200)
+        handler.send_header("ETag", '"1"')
+        handler.send_header("Content-Length", "5000")
+        handler.end_headers()
+        handler.wfile.flush()
+        release.wait(20)
+        handler.close_connection = True
+
+    try:
+        with pytest.raises(TransferStalled):
+            serve(stall).fetch("/m.bin", tmp_path)
+    finally:
+        release.set()
+
+
+def test_nobody_there_is_said(tmp_path: Path) -> None:
+    settings = StorageSettings(transfer=FAST)
+
+    with open_backend("http://127.0.0.1:9/m.bin", settings=settings) as backend, pytest.raises(StorageUnreachable):
+        backend.snapshot()
+
+
+def test_headers_go_to_their_host(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(b"content"))
+
+    site.fetch("/m.bin", tmp_path, **{"127.0.0.1": {"X-Key": "secret"}})
+
+    assert {headers.get("x-key") for _, _, headers in site.requests} == {"secret"}
+
+
+def test_a_redirect_to_another_host_takes_no_credentials_along(serve: Serve, tmp_path: Path) -> None:
+    target = serve(file_of(b"content"))
+    away = target.url.replace("127.0.0.1", "localhost") + "/n.bin"
+    site = serve(lambda handler: respond(handler, 302, {"Location": away}))
+    site.url = site.url.replace("http://", "http://ann:pw@")
+
+    assert site.fetch("/m.bin", tmp_path, **{"127.0.0.1": {"X-Key": "secret"}}) == b"content"
+    assert all("authorization" in headers and "x-key" in headers for _, _, headers in site.requests)
+    assert not any("authorization" in headers or "x-key" in headers for _, _, headers in target.requests)
+
+
+def test_a_redirect_to_another_port_takes_no_headers_along(serve: Serve, tmp_path: Path) -> None:
+    target = serve(file_of(b"content"))
+    site = serve(lambda handler: respond(handler, 307, {"Location": f"{target.url}/n.bin"}))
+
+    site.fetch("/m.bin", tmp_path, **{"127.0.0.1": {"X-Key": "secret"}})
+
+    assert not any("x-key" in headers for _, _, headers in target.requests)
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/latest", "file:///etc/passwd", "ftp://host/a"])
+def test_a_redirect_that_leads_elsewhere_is_refused(serve: Serve, tmp_path: Path, target: str) -> None:
+    site = serve(lambda handler: respond(handler, 302, {"Location": target}))
+
+    with pytest.raises(AccessDenied):
+        site.fetch("/m.bin", tmp_path)
+
+
+def test_redirects_in_a_circle_end(serve: Serve, tmp_path: Path) -> None:
+    site = serve(lambda handler: respond(handler, 302, {"Location": "/m.bin"}))
+
+    with pytest.raises(StorageError, match="redirected"):
+        site.fetch("/m.bin", tmp_path)
+
+
+def test_a_query_is_sent_and_not_shown(serve: Serve, tmp_path: Path) -> None:
+    site = serve(lambda handler: respond(handler, 404, {}))
+
+    with pytest.raises(ObjectNotFound) as caught:
+        site.fetch("/m.bin?X-Amz-Signature=s3cret", tmp_path)
+
+    assert "s3cret" not in str(caught.value)
+    assert site.requests[0][1] == "/m.bin?X-Amz-Signature=s3cret"
+
+
+def test_the_web_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"x")
+
+    with open_backend("http://127.0.0.1:9/m", settings=StorageSettings()) as backend, pytest.raises(ReadOnlyStorage):
+        upload(backend, tmp_path / "m")
