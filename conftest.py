@@ -1,4 +1,4 @@
-"""What every test and doctest stands on: no credentials, no home, no network but loopback, and one rule for absent servers.
+"""What tests and doctests stand on: no credentials, no home, no network but loopback, one rule for absent servers.
 
 The environment is cleaned before anything is collected, so that servers which fixtures start see a clean one too; then
 each test gets folders of its own. Sockets are held to loopback by pytest-socket, which pyproject.toml sets up.
