@@ -214,13 +214,13 @@ class LargeFile:
                 self._error = error
         with self._lock:
             self._under_way -= 1
-            drained = self._under_way == 0
+            given_up = self._error if self._under_way == 0 else None
         if whole is not None:
             return Arrived(files=(whole,))
-        if self._error is not None and drained:
+        if given_up is not None:
             self._partial.close()
             self._ended(self)
-            return Arrived(changed=(Changed(self._job, self._error, in_vain=self._moved.total),))
+            return Arrived(changed=(Changed(self._job, given_up, in_vain=self._moved.total),))
         return Arrived()
 
     def _move(self, part: int, worker: Worker) -> Downloaded | None:

@@ -107,7 +107,7 @@ class Backend(abc.ABC):
             ObjectNotFound: It is gone.
             StorageError: The storage failed or could not be reached.
         """
-        found = self._translated(self._stat, file.location, what=self._named(file.location))
+        found = self._asked(self._stat, file.location, what=self._named(file.location))
         if found is None:
             raise ObjectNotFound(f"cannot read {self._named(file.location)}: it is gone")
         return attrs.evolve(file, size=found.size, identity=found.identity, sha256=found.sha256)
