@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -59,15 +60,19 @@ class ExperimentOperations(ArtifactOperations):
             Experiment, "experiments", experiment, find=partial(self.find_experiment, name=experiment.name)
         )
 
-    def update_experiment(self, experiment: Experiment) -> Experiment:
+    def update_experiment(self, experiment: Experiment, *, only: Collection[str] | None = None) -> Experiment:
         """Return the experiment after its editable fields were written.
+
+        Args:
+            experiment: The experiment.
+            only: Names of the fields to write, where others may have changed in the registry.
 
         Raises:
             MissingMetadata: It has no id.
             NotFound: There is none of its id.
             StoreError: The registry failed.
         """
-        return self._update(Experiment, "experiments", experiment)
+        return self._update(Experiment, "experiments", experiment, only)
 
     def get_experiment_experiment_runs(
         self,
@@ -161,15 +166,19 @@ class ExperimentOperations(ArtifactOperations):
             find=partial(self.find_experiment_run, name=run.name, parent_resource_id=run.experiment_id),
         )
 
-    def update_experiment_run(self, run: ExperimentRun) -> ExperimentRun:
+    def update_experiment_run(self, run: ExperimentRun, *, only: Collection[str] | None = None) -> ExperimentRun:
         """Return the run after its editable fields were written.
+
+        Args:
+            run: The run.
+            only: Names of the fields to write, where others may have changed in the registry.
 
         Raises:
             MissingMetadata: It has no id.
             NotFound: There is none of its id.
             StoreError: The registry failed.
         """
-        return self._update(ExperimentRun, "experiment_runs", run)
+        return self._update(ExperimentRun, "experiment_runs", run, only)
 
     def get_experiment_run_artifacts(
         self,

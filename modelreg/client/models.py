@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from modelreg.client.operations import Operations, quoted
@@ -53,15 +54,21 @@ class ModelOperations(Operations):
             RegisteredModel, "registered_models", model, find=partial(self.find_registered_model, name=model.name)
         )
 
-    def update_registered_model(self, model: RegisteredModel) -> RegisteredModel:
+    def update_registered_model(
+        self, model: RegisteredModel, *, only: Collection[str] | None = None
+    ) -> RegisteredModel:
         """Return the model after its editable fields were written.
+
+        Args:
+            model: The model.
+            only: Names of the fields to write, where others may have changed in the registry.
 
         Raises:
             MissingMetadata: It has no id.
             NotFound: There is none of its id.
             StoreError: The registry failed.
         """
-        return self._update(RegisteredModel, "registered_models", model)
+        return self._update(RegisteredModel, "registered_models", model, only)
 
     def get_registered_model_versions(
         self,
@@ -155,12 +162,16 @@ class ModelOperations(Operations):
             find=partial(self.find_model_version, name=version.name, parent_resource_id=version.registered_model_id),
         )
 
-    def update_model_version(self, version: ModelVersion) -> ModelVersion:
+    def update_model_version(self, version: ModelVersion, *, only: Collection[str] | None = None) -> ModelVersion:
         """Return the version after its editable fields were written.
+
+        Args:
+            version: The version.
+            only: Names of the fields to write, where others may have changed in the registry.
 
         Raises:
             MissingMetadata: It has no id.
             NotFound: There is none of its id.
             StoreError: The registry failed.
         """
-        return self._update(ModelVersion, "model_versions", version)
+        return self._update(ModelVersion, "model_versions", version, only)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -53,8 +53,10 @@ class Operations:
         answer = self._session.get(f"{CONTRACT}/{path}", list_parameters(options, **filters))
         return understood(lambda: structure_page(cls, answer))
 
-    def _update(self, cls: type[R], path: str, resource: R) -> R:
-        body = unstructure_update(resource)
+    def _update(self, cls: type[R], path: str, resource: R, only: Collection[str] | None = None) -> R:
+        """Return the resource after its editable fields were written, or ``only`` those of these names."""
+        fields = resource.editable if only is None else [name for name in resource.editable if name in only]
+        body = unstructure_update(resource, fields)
         return read_resource(cls, self._session.patch(f"{CONTRACT}/{path}/{resource_id(resource)}", body))
 
     def _create(self, cls: type[R], path: str, resource: R, *, find: Callable[[], R] | None) -> R:

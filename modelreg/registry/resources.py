@@ -29,12 +29,6 @@ _UPDATE: dict[type[BaseResource], Callable[..., Any]] = {
     ServingEnvironment: RegistryAPI.update_serving_environment,
     InferenceService: RegistryAPI.update_inference_service,
 }
-_GET: dict[type[BaseResource], Callable[..., Any]] = {
-    RegisteredModel: RegistryAPI.get_registered_model,
-    ModelVersion: RegistryAPI.get_model_version,
-    Experiment: RegistryAPI.get_experiment,
-    ExperimentRun: RegistryAPI.get_experiment_run,
-}
 _FIND: dict[type[BaseResource], Callable[..., Any]] = {
     RegisteredModel: RegistryAPI.find_registered_model,
     ModelVersion: RegistryAPI.find_model_version,
@@ -135,9 +129,13 @@ class ResourceMethods(RegistryPart):
     def _set_state(self, resource: Archivable, state: str) -> Archivable:
         if not isinstance(resource, RegisteredModel | ModelVersion | Experiment | ExperimentRun):
             raise InvalidInput(f"a {type(resource).__name__} cannot be archived")
-        # From what the registry has now: a copy that is out of date must not write its other fields back.
-        current: Archivable = _GET[type(resource)](self.api, text_id(resource))
-        return self.update(attrs.evolve(current, state=state))
+        if isinstance(resource, ExperimentRun):
+            # Kubeflow's server takes a status that is left out for RUNNING, so it is written as it is there now.
+            resource = self.api.get_experiment_run(text_id(resource))
+        changed = attrs.evolve(resource, state=state)
+        # Nothing else: this copy may be older than what the registry has.
+        archived: Archivable = _UPDATE[type(resource)](self.api, changed, only=("state", "status"))
+        return archived
 
 
 def _operation(table: dict[type[BaseResource], Callable[..., Any]], cls: type, what: str) -> Callable[..., Any]:

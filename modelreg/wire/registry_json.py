@@ -8,7 +8,7 @@ The code that reads and writes a class is made when the class is first used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cache, partial
 from types import UnionType
@@ -122,13 +122,17 @@ def unstructure_upsert(artifact: Artifact) -> dict[str, Any]:
     return body if artifact.id is None else {"id": artifact.id, **body}
 
 
-def unstructure_update(resource: BaseResource) -> dict[str, Any]:
+def unstructure_update(resource: BaseResource, fields: Iterable[str] | None = None) -> dict[str, Any]:
     """Return the body of a request that updates ``resource``: its editable fields that are not ``None``.
+
+    Args:
+        resource: The resource.
+        fields: Which of its fields; by default all that can be edited.
 
     Raises:
         UnsupportedType: A custom property cannot be written.
     """
-    return _body(resource, frozenset(resource.editable))
+    return _body(resource, frozenset(resource.editable if fields is None else fields))
 
 
 def _body(resource: BaseResource, names: frozenset[str]) -> dict[str, Any]:

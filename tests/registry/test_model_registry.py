@@ -262,6 +262,15 @@ class TestArchiving:
         )
         assert (model.state, restored.state) == ("LIVE", "LIVE")
 
+    def test_archiving_an_old_copy_does_not_undo_what_changed_since(self, registry: ModelRegistry) -> None:
+        old = register(registry)
+        newer = registry.get_registered_model("fraud")
+        assert newer is not None
+        newer.description = "changed since"
+        registry.update(newer)
+
+        assert registry.archive(old).description == "changed since"
+
     def test_archiving_a_run_keeps_its_status(self, registry: ModelRegistry) -> None:
         run = registry.api.create_experiment_run(
             ExperimentRun("run", experiment_id=_experiment(registry).id, status="FINISHED")
