@@ -28,11 +28,13 @@ class Connection:
     Attributes:
         url: Its address, without credentials.
         api: Its REST operations.
+        is_remote: Whether it is a server, which may not answer; a database was opened already.
         close: Gives back connections and files.
     """
 
     url: str
     api: RegistryAPI
+    is_remote: bool
     close: Callable[[], None]
 
 
@@ -94,7 +96,7 @@ def _remote(address: str, options: ServerOptions, settings: RegistrySettings) ->
         verify=_certificates(options),
         is_secure=options.is_secure,
     )
-    return Connection(url=session.base_url, api=RegistryAPI(session), close=session.close)
+    return Connection(url=session.base_url, api=RegistryAPI(session), is_remote=True, close=session.close)
 
 
 def _embedded(url: str) -> Connection:
@@ -108,7 +110,7 @@ def _embedded(url: str) -> Connection:
         session.close()
         app.close()
 
-    return Connection(url=redact_url(url), api=RegistryAPI(session), close=close)
+    return Connection(url=redact_url(url), api=RegistryAPI(session), is_remote=False, close=close)
 
 
 def _timeouts(timeout: float | tuple[float, float] | None) -> tuple[float, float]:

@@ -100,7 +100,7 @@ class ModelRegistry(RegisteringMethods, ResourceMethods, TrackingMethods, Servin
         self._settings = settings or RegistrySettings.from_env()
         self._connection = connect_to(server_address, options, settings=self._settings)
         super().__init__(self._connection.api, author=author)
-        if connect:
+        if connect and self._connection.is_remote:
             self.api.get_registered_models(ListOptions(page_size=1))
 
     @property

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelreg import ModelRegistry
+from modelreg.client.api import RegistryAPI
+from modelreg.embedded import open_app
 from modelreg.exceptions import InvalidInput
+from modelreg.http.session import RegistrySession
+from modelreg.http.wsgi_adapter import WSGIAdapter
 from modelreg.registry.exporting import export_records
 from modelreg.registry.importing import ImportReport, import_records
 from modelreg.testing import in_process_registry
@@ -187,6 +192,26 @@ def test_what_changed_in_the_source_is_written_over_what_was_imported(
 
     assert content(registry) == content(source)
     assert (report.updated, report.created) == (1, 2)
+
+
+def test_a_registry_without_batches_is_given_the_points_one_by_one(source: ModelRegistry, tmp_path: Path) -> None:
+    app = open_app(str(tmp_path / "target.db"))
+
+    def contract_alone(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"].startswith("/api/modelreg/"):
+            start_response("404 Not Found", [])
+            return [b"{}"]
+        return app(environ, start_response)
+
+    api = RegistryAPI(RegistrySession("http://target.test", adapter=WSGIAdapter(contract_alone)))
+    records = export(source)
+
+    first, second = import_records(api, records), import_records(api, records)
+
+    app.close()
+    assert (first.points, second.points, second.created) == (7, 0, 0)
+    with in_process_registry(tmp_path / "target.db") as target:
+        assert content(target) == content(source)
 
 
 @pytest.mark.parametrize(
