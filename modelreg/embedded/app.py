@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: Where the contract's operations are, and modelreg's own.
 CONTRACT = "/api/model_registry/v1alpha3"
 ADDITIONS = "/api/modelreg/v1"
+# Where newer clients of Kubeflow's look for the same operations.
+_CONTRACT_V1 = "/api/model_registry/v1/"
 
 # The code of an error is the reason of its status but for a missing field, where Kubeflow says what 400 does.
 _CODES = {HTTPStatus.UNPROCESSABLE_ENTITY: HTTPStatus.BAD_REQUEST.phrase}
@@ -54,6 +57,13 @@ class RegistryApp(falcon.App):  # type: ignore[type-arg] # falcon's type paramet
         self.add_error_handler(DatabaseError, _answer_database_error)
         _add_contract(self, registry)
         _add_additions(self, registry)
+
+    def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request, as WSGI has it."""
+        if env["PATH_INFO"].startswith(_CONTRACT_V1):
+            env["PATH_INFO"] = f"{CONTRACT}/{env['PATH_INFO'].removeprefix(_CONTRACT_V1)}"
+        answer: Iterable[bytes] = super().__call__(env, start_response)
+        return answer
 
     def close(self) -> None:
         """Close the database's connections."""
