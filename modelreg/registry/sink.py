@@ -26,7 +26,7 @@ from modelreg.types.states import ExperimentRunState
 from modelreg.wire.registry_json import structure_artifact
 
 #: Points of a metric that are read at once.
-HISTORY_PAGE = 10_000
+HISTORY_PAGE = 5_000
 # Steps that one look into the history asks for: their numbers are in the URL.
 _STEPS_PER_LOOK = 100
 
@@ -114,7 +114,11 @@ class RegistrySink:
             NotFound: There is no such run.
             StoreError: The registry failed.
         """
-        return list(self.points(run_id, name=name))
+        found: list[MetricPoint] = []
+        pager = self.points(run_id, name=name)
+        while page := pager.next_page():
+            found += page
+        return found
 
     def points(
         self, run_id: str, *, name: str | None = None, step_ids: str | None = None, filter: str | None = None

@@ -30,11 +30,9 @@ def structure_points(obj: Mapping[str, Any]) -> Page[MetricPoint]:
 
 
 def _point(item: Mapping[str, Any]) -> MetricPoint:
+    # By position, and the common type first: this is called a hundred thousand times for one history.
     value, timestamp = item["value"], item.get("timestamp")
+    number = value if type(value) is float else structure_double(value)
     return MetricPoint(
-        item["name"],
-        value if type(value) is float else structure_double(value),
-        item.get("step"),
-        None if timestamp is None else int(timestamp),
-        item.get("id"),
+        item["name"], number, item.get("step"), int(timestamp) if timestamp is not None else None, item.get("id")
     )

@@ -31,7 +31,7 @@ def main() -> None:
         sides = [
             Contender("modelreg, embedded", partial(ours.run, f"sqlite:///{folder}/registry.db", "log", POINTS)),
             Contender("modelreg, through its server", partial(ours.run, server, "log", POINTS)),
-            Contender("modelreg, server down", partial(ours.run, NOWHERE, "log", POINTS)),
+            Contender("modelreg, server down", partial(ours.run, NOWHERE, "log_down", POINTS)),
             Contender("MLflow, SQLite", partial(theirs.run, database, "log", MLFLOW_POINTS)),
             Contender("MLflow, SQLite, asynchronous", partial(theirs.run, database, "log_async", MLFLOW_POINTS)),
             Contender("MLflow, through its server", partial(theirs.run, their_server, "log", MLFLOW_POINTS)),
