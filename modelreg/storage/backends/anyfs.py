@@ -18,6 +18,7 @@ from modelreg.storage.uri import StorageURI
 from modelreg.storageconfig import StorageSettings
 
 _CHUNK_BYTES = 1 << 20
+_GLOB = frozenset("*?[")
 
 
 class FilesystemBackend(Backend):
@@ -95,17 +96,26 @@ class FilesystemBackend(Backend):
     def _write(self, location: str, source: BinaryIO, size: int) -> None:
         del size
         filesystem = self.filesystem()
-        folder, _, name = location.rpartition("/")
-        temporary = f"{folder}/.{name[:40]}.{secrets.token_hex(8)}.tmp"
+        folder = location.rpartition("/")[0]
+        temporary = f"{folder}/.{secrets.token_hex(8)}.tmp"
         filesystem.makedirs(folder, exist_ok=True)
         try:
             with filesystem.open(temporary, "wb") as out:
                 shutil.copyfileobj(source, out, _CHUNK_BYTES)
-            filesystem.mv(temporary, location)
+            self._move(temporary, location)
         except BaseException:
             if filesystem.exists(temporary):
-                filesystem.rm(temporary)
+                filesystem.rm_file(temporary)
             raise
+
+    def _move(self, source: str, target: str) -> None:
+        filesystem = self.filesystem()
+        if not _GLOB.isdisjoint(source):
+            # fsspec's own move takes a folder's brackets for a pattern; its copy of a single file does not.
+            filesystem.cp_file(source, target)
+            filesystem.rm_file(source)
+        else:
+            filesystem.mv(source, target)
 
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
         if isinstance(error, OSError):
