@@ -149,7 +149,7 @@ def _store(registry: ModelRegistry, classifier: iris.Classifier, folder: Path, r
         "iris-softmax",
         "1",
         version_description="softmax regression on the iris measurements",
-        metadata={"run_id": run_id},
+        metadata={"experiment_run_id": run_id},
     )
     return version
 
@@ -170,7 +170,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 def _next_steps(report: Report) -> list[str]:
     return [
         f"modelreg models show {report.model} --registry {report.registry}",
-        f"modelreg experiments show {report.model} --registry {report.registry}",
+        f"modelreg runs plot {report.run_id} --metric loss --registry {report.registry}",
         f"modelreg fetch {report.uri}",
     ]
 

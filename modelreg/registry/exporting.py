@@ -57,8 +57,9 @@ def export_records(api: RegistryAPI, *, source: str) -> Iterator[Record]:
 
 def _records(api: RegistryAPI) -> Iterator[Record]:
     seen: set[str] = set()
-    yield from _models(api, seen)
+    # Runs before the models that they made: versions name their runs.
     yield from _experiments(api, seen)
+    yield from _models(api, seen)
     yield from _serving(api)
     for artifact in _all(api.get_artifacts):
         if artifact.id not in seen:

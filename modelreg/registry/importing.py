@@ -18,7 +18,7 @@ from modelreg.registry.exporting import FORMAT, Record
 from modelreg.registry.part import or_none, text_id
 from modelreg.registry.points import PointWriter
 from modelreg.types.artifacts import Artifact, Metric, Parameter
-from modelreg.types.base import BaseResource
+from modelreg.types.base import BaseResource, CustomProperties
 from modelreg.types.experiments import Experiment, ExperimentRun
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.types.pager import Pager
@@ -27,8 +27,8 @@ from modelreg.wire.registry_json import structure, structure_artifact, unstructu
 
 R = TypeVar("R", bound=BaseResource)
 
-#: The custom property in which a nested run names its parent's id.
-PARENT_RUN_PROPERTY = "kubeflow.parent_run_id"
+#: The custom properties that hold the id of a run: that which another is nested in, and that which made a model.
+RUN_PROPERTIES = ("kubeflow.parent_run_id", "experiment_run_id")
 
 
 @attrs.define
@@ -209,6 +209,7 @@ class _Importer:
 
     def _artifact(self, record: Record) -> None:
         source = structure_artifact(record["object"])
+        source = attrs.evolve(source, custom_properties=self._properties(source))
         if not record["parent"]:
             self._loose_artifact(source)
             return
@@ -296,9 +297,11 @@ class _Importer:
     def _here(self, kind: str, source_id: str | None) -> str | None:
         return None if source_id is None else self._ids[kind, source_id]
 
-    def _properties(self, resource: BaseResource) -> dict[str, Any]:
+    def _properties(self, resource: BaseResource) -> CustomProperties:
+        """Return the custom properties of a resource, with the ids that runs have here."""
         properties = dict(resource.custom_properties)
-        parent = properties.get(PARENT_RUN_PROPERTY)
-        if isinstance(parent, str):
-            properties[PARENT_RUN_PROPERTY] = self._ids.get(("experiment_run", parent), parent)
+        for name in RUN_PROPERTIES:
+            run = properties.get(name)
+            if isinstance(run, str):
+                properties[name] = self._ids.get(("experiment_run", run), run)
         return properties

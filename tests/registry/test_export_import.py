@@ -38,8 +38,8 @@ def source() -> Iterator[ModelRegistry]:
     """A registry that holds something of every kind, after some that was deleted: its ids are not 1, 2, 3."""
     with in_process_registry(author="ann") as registry:
         registry.delete(registry.register_model("gone", "s3://gone", "1", "onnx", "1"))
-        _fill_models(registry)
         _fill_experiments(registry)
+        _fill_models(registry)
         _fill_serving(registry)
         registry.api.create_artifact(DocArtifact(uri="s3://docs/loose.md", name="loose"))
         yield registry
@@ -47,7 +47,10 @@ def source() -> Iterator[ModelRegistry]:
 
 def _fill_models(registry: ModelRegistry) -> None:
     fraud = registry.register_model("fraud", "s3://m/fraud/1", "1", "onnx", "1", metadata={"auc": 0.5, "n": 3})
-    registry.register_model("fraud", "s3://m/fraud/2", "2", "onnx", "1", version_description="better")
+    run = registry.get_experiment_run(run_name="parent", experiment_name="study")
+    assert run is not None
+    made_by = {"experiment_run_id": str(run.id)}
+    registry.register_model("fraud", "s3://m/fraud/2", "2", "onnx", "1", "k", "p", None, None, "better", made_by)
     registry.register_model("churn", "s3://m/churn/1", "1", "onnx", "1")
     fraud.language = ["en", "de"]
     fraud.external_id = "ext-1"
@@ -122,9 +125,10 @@ def _without_ids(record: dict[str, Any], names: dict[tuple[str, str], str]) -> d
         for field, kind in _REFERENCES.items():
             if field in obj:
                 obj[field] = names[kind, obj[field]]
-        parent = obj.get("customProperties", {}).get("kubeflow.parent_run_id")
-        if parent:
-            parent["string_value"] = names["experiment_run", parent["string_value"]]
+        for run in ("kubeflow.parent_run_id", "experiment_run_id"):
+            if run in obj.get("customProperties", {}):
+                value = obj["customProperties"][run]
+                value["string_value"] = names["experiment_run", value["string_value"]]
         for time in ("createTimeSinceEpoch", "lastUpdateTimeSinceEpoch"):
             obj.pop(time, None)
         record["object"] = obj
