@@ -6,14 +6,14 @@ Imported only when a listing has a filter, as the parser takes a while to load.
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Any, TypeAlias
+from functools import cache, lru_cache
+from typing import Any
 
-import attrs
 from lark import Lark, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, VisitError
 
 from modelreg.embedded.fields import INT64
+from modelreg.embedded.filter_tree import And, Comparison, Node, Or
 from modelreg.exceptions import BadRequest
 
 #: Longest filter, in characters; deepest nesting of parentheses; most comparisons.
@@ -52,43 +52,8 @@ COMMENT: /--[^\r\n]*/
 %ignore COMMENT
 """
 
-Value: TypeAlias = "str | int | float | bool"
 
-
-@attrs.frozen
-class Comparison:
-    """A property compared with a value.
-
-    Attributes:
-        name: The property's name.
-        type: ``string``, ``double``, ``int`` or ``bool`` where the filter names it, else ``None``.
-        operator: One of ``= != > >= < <= LIKE ILIKE IN``.
-        values: What it is compared with; only ``IN`` has more than one.
-    """
-
-    name: str
-    type: str | None
-    operator: str
-    values: tuple[Value, ...]
-
-
-@attrs.frozen
-class And:
-    """All of ``terms`` hold."""
-
-    terms: tuple[Node, ...]
-
-
-@attrs.frozen
-class Or:
-    """Any of ``terms`` holds."""
-
-    terms: tuple[Node, ...]
-
-
-Node: TypeAlias = "Comparison | And | Or"
-
-
+@lru_cache(maxsize=256)  # the pages of one listing come with the same filter
 def parse_filter(text: str) -> Node | None:
     """Return the tree of a filter, or ``None`` if it is blank.
 

@@ -8,16 +8,16 @@ from typing import Any
 import attrs
 
 from modelreg.embedded.fields import INT64, integer
-from modelreg.embedded.filter_query import And, Comparison, Node, Value
+from modelreg.embedded.filter_tree import And, Comparison, Node, Value
 from modelreg.exceptions import BadRequest
 
-#: How many characters of a text its index holds; as in the migration that makes it.
+#: How many characters of a text its index holds; the rest is compared without.
 INDEXED_CHARACTERS = 200
 
 _PROPERTY_TYPES = {"string": "s", "int": "i", "double": "d", "bool": "b"}
 _SEEKABLE = frozenset({"=", "IN", ">", ">=", "<", "<="})
 # A range over texts that are cut short must not miss those that differ after the cut.
-_CUT_OPERATORS = {"=": "=", ">": ">=", ">=": ">=", "<": "<=", "<=": "<="}
+_CUT_OPERATORS = {"=": "=", "IN": "IN", ">": ">=", ">=": ">=", "<": "<=", "<=": "<="}
 
 
 @attrs.frozen
@@ -37,25 +37,27 @@ class Seek:
         id_column: Its column that holds the listed resource's id.
         condition: What its rows, under the alias ``s``, must satisfy.
         in_id_order: Whether the index gives the ids in order, so that a page can stop early.
+        exact: Whether the rows are all and only those that the comparison is true for.
     """
 
     table: str
     id_column: str
     condition: Condition
-    in_id_order: bool
+    in_id_order: bool = False
+    exact: bool = True
 
 
 @attrs.frozen
-class Filter:
-    """What a listing must satisfy.
+class Term:
+    """One of the conditions that a listing must satisfy together.
 
     Attributes:
-        condition: The whole of it, over the alias ``r``.
-        seeks: The indexes that narrow it down.
+        condition: The condition over the alias ``r``.
+        seek: The index that answers it, where there is one.
     """
 
     condition: Condition
-    seeks: tuple[Seek, ...] = ()
+    seek: Seek | None = None
 
 
 @attrs.frozen
@@ -92,15 +94,16 @@ class Scope:
     ilike: Callable[[str], str]
 
 
-def compile_filter(node: Node, scope: Scope) -> Filter:
-    """Return the SQL of a filter.
+def compile_filter(node: Node, scope: Scope) -> tuple[Term, ...]:
+    """Return the conditions that a filter makes.
 
     Raises:
         BadRequest: A value does not fit its property or its operator.
     """
     terms = node.terms if isinstance(node, And) else (node,)
-    seeks = (_seek(term, scope) for term in terms if isinstance(term, Comparison))
-    return Filter(_condition(node, scope), tuple(seek for seek in seeks if seek is not None))
+    return tuple(
+        Term(_condition(term, scope), _seek(term, scope) if isinstance(term, Comparison) else None) for term in terms
+    )
 
 
 def kind_condition(alias: str, kinds: tuple[int, ...]) -> str:
@@ -213,26 +216,22 @@ def _seek(comparison: Comparison, scope: Scope) -> Seek | None:
     if column is not None:
         found = column.seek is not None and comparison.operator in {"=", "IN"}
         return column.seek(_column_values(comparison, column)) if column.seek and found else None
-    condition = _property("s", comparison, scope)
-    _, numeric, values = _typed(comparison, scope)
-    if not numeric:
-        condition = _with_cut_texts(condition, comparison.operator, values)
-    kinds = kind_condition("s", scope.kinds)
-    return Seek(
-        scope.properties,
-        "resource_id",
-        attrs.evolve(condition, sql=f"{kinds} AND {condition.sql}"),
-        comparison.operator == "=" and len(scope.kinds) == 1,
-    )
-
-
-def _with_cut_texts(condition: Condition, operator: str, values: tuple[Any, ...]) -> Condition:
-    cut = f"substr(s.text_value, 1, {INDEXED_CHARACTERS})"
-    wanted = f"IN ({', '.join('?' * len(values))})" if operator == "IN" else f"{_CUT_OPERATORS[operator]} ?"
-    sql = f"{cut} {wanted}"
-    return Condition(
-        f"{condition.sql} AND {sql}", (*condition.params, *(value[:INDEXED_CHARACTERS] for value in values))
-    )
+    types, numeric, values = _typed(comparison, scope)
+    custom = 0 if comparison.name in scope.fields else 1
+    same = f"{kind_condition('s', scope.kinds)} AND s.custom = {custom} AND s.name = ?"
+    in_id_order = comparison.operator == "=" and len(scope.kinds) == 1
+    if numeric:
+        compared = _compare("s.number_value", comparison.operator, values, scope)
+        wanted = f"{same} AND {compared.sql} AND s.type IN ({', '.join(map(repr, types))})"
+        exact = True
+    else:
+        exact = all(len(value) < INDEXED_CHARACTERS for value in values)
+        cut = tuple(value[:INDEXED_CHARACTERS] for value in values)
+        operator = comparison.operator if exact else _CUT_OPERATORS[comparison.operator]
+        compared = _compare("s.text_key", operator, cut, scope)
+        wanted = f"{same} AND {compared.sql}"
+    condition = Condition(wanted, (comparison.name, *compared.params))
+    return Seek(scope.properties, "resource_id", condition, in_id_order, exact)
 
 
 def _unfit(message: str) -> BadRequest:

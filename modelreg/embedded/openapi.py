@@ -290,7 +290,7 @@ def _addition_schemas() -> JSON:
         "minItems": 3,
         "maxItems": 3,
         "items": {"nullable": True},
-        "description": "Value (a number, NaN or an infinity), step, and timestamp in milliseconds; the last two may be null.",
+        "description": "Value (a number, NaN or an infinity), then step and timestamp in milliseconds or null.",
     }
     metric = _object({"name": text, "points": {"type": "array", "items": point}}, ["name", "points"])
     return {

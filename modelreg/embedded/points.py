@@ -145,9 +145,9 @@ class PointStore:
 
         node = parse_filter(listing.filter_query)
         if node is not None:
-            found = compile_filter(node, _scope(self._ilike)).condition
-            conditions.append(found.sql)
-            params += found.params
+            for term in compile_filter(node, _scope(self._ilike)):
+                conditions.append(term.condition.sql)
+                params += term.condition.params
 
     def _index(self, point_id: int, extra: dict[str, Any]) -> None:
         rows: list[tuple[Any, ...]] = [(0, name, "s", extra[name], None) for name in _EXTRA_FIELDS if name in extra]

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 PROBES = frozenset({"/livez", "/readyz"})
 #: Seconds that requests under way have to end once the server is told to stop.
 STOP_TIMEOUT_S = 30
+#: Requests that one process works on at once, and those that it keeps waiting at most.
+THREADS = 16
+BACKLOG = 1024
 
 
 class TokenGuard:
@@ -131,6 +134,8 @@ def serve(
         interface=Interfaces.WSGI,
         workers=workers,
         log_level=LogLevels.warning,
+        blocking_threads=THREADS,
+        backpressure=BACKLOG,
         workers_kill_timeout=STOP_TIMEOUT_S,
     )
     load: Callable[[], Any] = partial(load_app, db, tokens)

@@ -11,7 +11,16 @@ import attrs
 from modelreg.embedded.database import Row, Transaction
 from modelreg.embedded.entities import BY_CODE, Family, Kind
 from modelreg.embedded.fields import index_property
-from modelreg.embedded.filter_sql import Column, Condition, Filter, Scope, Seek, compile_filter, kind_condition
+from modelreg.embedded.filter_sql import (
+    INDEXED_CHARACTERS,
+    Column,
+    Condition,
+    Scope,
+    Seek,
+    Term,
+    compile_filter,
+    kind_condition,
+)
 from modelreg.embedded.listing import Listing, Position
 from modelreg.embedded.points import PointStore
 
@@ -191,62 +200,57 @@ class Store:
 
     def page(self, kinds: Sequence[Kind], listing: Listing, *, parent_id: int | None = None) -> list[Row]:
         """Return the rows of a page, and one more where another page follows."""
-        found = self._filter(kinds, listing)
-        conditions = [kind_condition("r", _codes(kinds)), *self._family(kinds, parent_id)]
-        params: list[Any] = []
-        for condition in (
+        terms = self._filter(kinds, listing)
+        way_in = self._way_in(terms, listing, parent_id)
+        wanted = [
+            Condition(kind_condition("r", _codes(kinds))),
             *self._belongs(kinds, parent_id),
             *_equal("r.name", listing.name),
             *_equal("r.external_id", listing.external_id),
-        ):
-            conditions.append(condition.sql)
-            params += condition.params
-        seek = self._way_in(found.seeks, listing, parent_id)
-        if found.condition.sql:
-            conditions.append(found.condition.sql)
-            params += found.condition.params
-        source, id_column = "resource r", "r.id"
-        if seek is not None:
-            source = f"{seek.table} s CROSS JOIN resource r"
-            id_column = f"s.{seek.id_column}"
-            conditions = [seek.condition.sql, f"r.id = {id_column}", *conditions]
-            params = [*seek.condition.params, *params]
-        return self._ordered(f"SELECT {_COLUMNS} FROM {source}", conditions, params, listing, id_column)
+            *(term.condition for term in terms if term.seek is not way_in or way_in is None or not way_in.exact),
+        ]
+        if way_in is None:
+            return self._ordered("resource r", wanted, listing, "r.id")
+        id_column = f"s.{way_in.id_column}"
+        wanted = [way_in.condition, Condition(f"r.id = {id_column}"), *wanted]
+        # an index that is not in the order of ids must not be passed over for one that is
+        return self._ordered(
+            f"{way_in.table} s CROSS JOIN resource r", wanted, listing, id_column if way_in.in_id_order else "+r.id"
+        )
 
     def position(self, row: Row, listing: Listing) -> Position:
         """Return where a row of a listing stands in its order."""
         return Position({"id": row[0], "created": row[3], "updated": row[4]}[listing.order.column], row[0])
 
-    def _ordered(
-        self, select: str, conditions: list[str], params: list[Any], listing: Listing, id_column: str
-    ) -> list[Row]:
+    def _ordered(self, source: str, wanted: list[Condition], listing: Listing, id_column: str) -> list[Row]:
         order = listing.order
         way, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
         by_id = order.column == "id"
         if listing.after is not None and by_id:
-            conditions.append(f"{id_column} {beyond} ?")
-            params.append(listing.after.id)
+            wanted = [*wanted, Condition(f"{id_column} {beyond} ?", (listing.after.id,))]
         elif listing.after is not None:
-            conditions.append(f"(r.{order.column}, r.id) {beyond} (?, ?)")
-            params += [listing.after.value, listing.after.id]
+            after = (listing.after.value, listing.after.id)
+            wanted = [*wanted, Condition(f"(r.{order.column}, r.id) {beyond} (?, ?)", after)]
         ordering = f"{id_column} {way}" if by_id else f"r.{order.column} {way}, r.id {way}"
-        sql = f"{select} WHERE {_all(conditions)} ORDER BY {ordering} LIMIT ?"
+        params = [param for condition in wanted for param in condition.params]
+        sql = f"SELECT {_COLUMNS} FROM {source} WHERE {_all([c.sql for c in wanted])} ORDER BY {ordering} LIMIT ?"
         return self._tx.rows(sql, [*params, listing.limit + 1])
 
-    def _filter(self, kinds: Sequence[Kind], listing: Listing) -> Filter:
+    def _filter(self, kinds: Sequence[Kind], listing: Listing) -> tuple[Term, ...]:
         if not listing.filter_query.strip():
-            return Filter(Condition(""))
+            return ()
         from modelreg.embedded.filter_query import parse_filter
 
         node = parse_filter(listing.filter_query)
-        return Filter(Condition("")) if node is None else compile_filter(node, _resource_scope(kinds, self._ilike))
+        return () if node is None else compile_filter(node, _resource_scope(kinds, self._ilike))
 
-    def _way_in(self, seeks: tuple[Seek, ...], listing: Listing, parent_id: int | None) -> Seek | None:
+    def _way_in(self, terms: tuple[Term, ...], listing: Listing, parent_id: int | None) -> Seek | None:
         """Return the index to start a listing from, or ``None`` to go through its kinds or its parent's children.
 
         An index that gives few rows is always worth it. Of those that give many, one that gives them in the order of
         the page is: the page is full long before its end. Otherwise walking the listing itself fills the page soon.
         """
+        seeks = [term.seek for term in terms if term.seek is not None]
         by_id = listing.order.column == "id" and parent_id is None
         in_order = next((seek for seek in seeks if seek.in_id_order and by_id), None)
         if not seeks or (len(seeks) == 1 and in_order is not None):
@@ -258,13 +262,10 @@ class Store:
         fewest, seek = min(zip(row, seeks, strict=True), key=lambda pair: int(pair[0]))
         return seek if fewest < FEW else in_order
 
-    def _family(self, kinds: Sequence[Kind], parent_id: int | None) -> list[str]:
-        # all artifacts in the order of their ids come from one index, without sorting
-        return [f"r.family = {int(Family.ARTIFACT)}"] if len(kinds) > 1 and parent_id is None else []
-
     def _belongs(self, kinds: Sequence[Kind], parent_id: int | None) -> list[Condition]:
         if parent_id is None:
-            return []
+            # all artifacts in the order of their ids come from one index, without sorting
+            return [Condition(f"r.family = {int(Family.ARTIFACT)}")] if len(kinds) > 1 else []
         if kinds[0].family is Family.ARTIFACT and self._tx.row(
             "SELECT 1 FROM attribution WHERE parent_id = ? LIMIT 1", (parent_id,)
         ):
@@ -278,12 +279,16 @@ class Store:
     # Rows
 
     def _index(self, resource: Resource, entries: Iterable[IndexEntry]) -> None:
-        rows = [(resource.id, resource.kind.code, *entry) for entry in entries]
+        rows = [
+            (resource.id, resource.kind.code, *head, text, text and text[:INDEXED_CHARACTERS], number)
+            for *head, text, number in entries
+        ]
         if rows:
             self._tx.many(
-                "INSERT INTO property (resource_id, kind, custom, name, type, text_value, number_value)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (resource_id, custom, name) DO UPDATE SET"
-                " type = excluded.type, text_value = excluded.text_value, number_value = excluded.number_value",
+                "INSERT INTO property (resource_id, kind, custom, name, type, text_value, text_key, number_value)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (resource_id, custom, name) DO UPDATE SET"
+                " type = excluded.type, text_value = excluded.text_value, text_key = excluded.text_key,"
+                " number_value = excluded.number_value",
                 rows,
             )
 
@@ -325,7 +330,7 @@ def _resource_scope(kinds: Sequence[Kind], ilike: Callable[[str], str]) -> Scope
     def by(column: str, first: str) -> Callable[[tuple[Any, ...]], Seek]:
         def seek(values: tuple[Any, ...]) -> Seek:
             sql = f"{first} AND s.{column} IN ({', '.join('?' * len(values))})"
-            return Seek("resource", "id", Condition(sql, values), in_id_order=False)
+            return Seek("resource", "id", Condition(sql, values))
 
         return seek
 

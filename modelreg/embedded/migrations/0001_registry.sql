@@ -36,7 +36,7 @@ CREATE INDEX attribution_by_artifact ON attribution (artifact_id);
 
 -- One row for each value that a filter can ask for: the contract's own fields, and custom properties (custom = 1).
 -- type is s, i, d or b for a string, an integer, a double or a boolean; the last three are numbers.
--- The index holds the first 200 characters of a text, as PostgreSQL limits the size of an index entry.
+-- text_key is the first 200 characters of a text, since PostgreSQL limits the size of an index entry.
 CREATE TABLE property (
     resource_id BIGINT NOT NULL REFERENCES resource (id) ON DELETE CASCADE,
     custom INTEGER NOT NULL,
@@ -44,12 +44,12 @@ CREATE TABLE property (
     kind INTEGER NOT NULL,
     type ${text} NOT NULL,
     text_value ${text},
+    text_key ${text},
     number_value DOUBLE PRECISION,
     PRIMARY KEY (resource_id, custom, name)
 )${clustered};
-CREATE INDEX property_text ON property (kind, custom, name, substr(text_value, 1, 200), resource_id)
-    WHERE text_value IS NOT NULL;
-CREATE INDEX property_number ON property (kind, custom, name, number_value, resource_id)
+CREATE INDEX property_text ON property (kind, custom, name, text_key, resource_id) WHERE text_key IS NOT NULL;
+CREATE INDEX property_number ON property (kind, custom, name, number_value, resource_id, type)
     WHERE number_value IS NOT NULL;
 
 -- The history of metrics. An absent step or timestamp is the least 64-bit integer, so that the unique index sees it;
