@@ -35,6 +35,7 @@ def runs() -> None:
 @click.option("--filter", "query", metavar="QUERY", help="Such as: status = 'FINISHED' AND metrics.auc > 0.9")
 @click.option("--order-by", metavar="KEY", help="Such as: metrics.auc DESC")
 @click.option("--limit", type=click.IntRange(min=1), help="List so many at most.")
+@click.option("--all", "show_all", is_flag=True, help="List what is archived, too.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric's last value, too.")
 @click.option("--param", "params", multiple=True, metavar="NAME", help="Show this parameter, too.")
 @registry_option
@@ -46,16 +47,21 @@ def list_runs(
     query: str | None,
     order_by: str | None,
     limit: int | None,
+    show_all: bool,
     metrics: Sequence[str],
     params: Sequence[str],
     registry_url: str | None,
 ) -> None:
     """List runs with what they logged last."""
+    from modelreg.registry.searching import join_filters
+
     with open_registry(registry_url) as registry:
-        terms = [query] if query else []
+        filters = [query] if query else []
+        if not show_all:
+            filters.append('state = "LIVE"')
         if experiment is not None:
-            terms.append(f"experimentId = {_experiment_id(registry, experiment)}")
-        found = registry.search_runs(" AND ".join(terms) or None, order_by, limit=limit)
+            filters.append(f"experimentId = {_experiment_id(registry, experiment)}")
+        found = registry.search_runs(join_filters(*filters), order_by, limit=limit)
     if output.as_json:
         output.table([_summary(run) for run in found], _COLUMNS)
         return

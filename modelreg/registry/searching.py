@@ -122,6 +122,21 @@ def split_filter(text: str) -> tuple[str, list[Condition]]:
     return " AND ".join(query), conditions
 
 
+def join_filters(*filters: str) -> str:
+    """Return the filter that holds where all of ``filters`` do.
+
+    Example:
+        >>> join_filters("owner = 'ann' OR owner = 'bob'", "metrics.auc > 0.9")
+        "(owner = 'ann' OR owner = 'bob') AND metrics.auc > 0.9"
+    """
+    terms = []
+    for text in filters:
+        found = _terms(text)
+        # What AND does not part may hold an OR.
+        terms += found if len(found) != 1 or _LOGGED.match(found[0]) else [f"({found[0]})"]
+    return " AND ".join(terms)
+
+
 def _terms(text: str) -> list[str]:
     """Return what ``AND`` joins outside of brackets and quotes; all of it where there is an ``OR`` as well."""
     terms, current, depth = [], "", 0

@@ -158,6 +158,7 @@ class Tracker:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.stop(max(0.1, deadline - time.monotonic()))
+        self._runs.clear()
         atexit.unregister(self.close)
         self._watched = False
 
@@ -178,12 +179,15 @@ class Tracker:
 
     def ended(self, run: ExperimentRun, timeout_s: float) -> bool:
         """Wait until the registry has everything of a run that has ended; return whether it has."""
-        entry = self._runs.pop(run.key, None)
+        entry = self._runs.get(run.key)
         if entry is None:
             return True
         _, sender, journal = entry
         complete = self._running_engine().finish(sender, journal, timeout_s)
         run.remembered = sender.identity or run.remembered
+        if complete:
+            # One that is not complete can still be waited for, by flush().
+            self._runs.pop(run.key, None)
         return complete
 
     def upload(self, source: Path, run: ExperimentRun, name: str, destination: Any) -> Any:

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from modelreg.exceptions import ModelRegError, RateLimited, ServerError, StorageError
+from modelreg.exceptions import ModelRegError, RegistryError, ServerError, StorageError
 from modelreg.tracking.sender import RunSender
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Backoff:
     def failed(self, error: ModelRegError) -> None:
         """Count a failure."""
         delay = min(_LONGEST_DELAY_S, self._first_s * 2 ** min(self._failures, 16)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        asked = error.retry_after_s if isinstance(error, RateLimited) else None
+        asked = error.retry_after_s if isinstance(error, RegistryError) else None
         self._failures += 1
         self.until = time.monotonic() + max(delay, asked or 0.0)
         self.error = error

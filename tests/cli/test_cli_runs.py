@@ -47,6 +47,19 @@ def test_runs_are_listed_as_json_with_all_they_logged(modelreg_cli: Cli):
     assert (run["name"], run["metrics"]["auc"], run["params"]["lr"]) == ("fast", 0.6, "0.1")
 
 
+def test_an_archived_run_is_hidden_until_it_is_asked_for(modelreg_cli: Cli, registry: ModelRegistry):
+    run = registry.get_experiment_run(run_name="fast", experiment_name="fraud")
+    assert run is not None
+    registry.archive(run)
+
+    def listed(*options: str) -> set[str]:
+        return {one["name"] for one in json.loads(modelreg_cli("runs", "list", "--json", *options).stdout)}
+
+    assert listed() == {"slow", "bad"}
+    assert listed("--filter", 'name = "fast" OR name = "slow"') == {"slow"}
+    assert listed("--all") == {"slow", "fast", "bad"}
+
+
 def test_a_run_is_shown_by_id_name_or_experiment_and_name(modelreg_cli: Cli, registry: ModelRegistry):
     run = registry.get_experiment_run(run_name="fast", experiment_name="fraud")
     assert run is not None

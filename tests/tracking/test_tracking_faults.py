@@ -57,6 +57,23 @@ def test_a_registry_that_is_down_at_the_end_is_not_waited_for_long(
     assert len(journals()) == 1
 
 
+def test_a_run_that_ended_while_the_registry_was_down_can_still_be_waited_for(
+    make_tracker: Callable[..., Tracker], registry: Any
+):
+    tracker = make_tracker(exit_timeout_s=0.0)
+    run = tracker.start_run("fraud")
+    registry.down = True
+    run.log_metric("loss", 1.0)
+
+    ended = run.finish()
+    early = run.flush(timeout_s=0.0)
+    registry.down = False
+    late = run.flush(timeout_s=10.0)
+
+    assert (ended, early, late) == (False, False, True)
+    assert registry.runs["1"]["end"].status == "FINISHED"
+
+
 def test_leaving_tells_once_that_the_registry_takes_nothing(
     tracker: Tracker, registry: Any, caplog: pytest.LogCaptureFixture
 ):
