@@ -23,17 +23,15 @@ _THREADS = 8
 
 
 def modelreg_download() -> Transfer:
-    import modelreg.fetching
-
     import modelreg
+    import modelreg.fetching
 
     return lambda uri, _folder: modelreg.fetch(uri)
 
 
 def modelreg_upload() -> Transfer:
-    import modelreg.fetching
-
     import modelreg
+    import modelreg.fetching
 
     return lambda uri, folder: modelreg.push(folder, uri)
 
@@ -231,9 +229,8 @@ def requests_download() -> Transfer:
 
 
 def modelreg_http_download() -> Transfer:
-    import modelreg.fetching
-
     import modelreg
+    import modelreg.fetching
 
     def download(uri: str, _folder: Path) -> None:
         with ThreadPoolExecutor(_THREADS) as pool:
