@@ -90,7 +90,7 @@ def model(number: int) -> RegisteredModel:
 
 def metric(name: str, step: int) -> Metric:
     """Return the point of metric ``name`` at ``step``."""
-    return Metric(step / POINTS, name=name, step=step, timestamp=step + 1)
+    return Metric(value=step / POINTS, name=name, step=step, timestamp=step + 1)
 
 
 def main() -> None:
