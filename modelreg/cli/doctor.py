@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,12 +26,8 @@ from modelreg.redact import redact_url
 
 Status = Literal["ok", "note", "failed"]
 
-_PACKAGES = (
-    *("attrs", "cattrs", "requests", "urllib3", "falcon", "granian", "lark", "click", "rich", "platformdirs"),
-    *("fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "obstore"),
-)
-# extra -> a module that it installs
-_EXTRAS = {"postgres": "psycopg", "plot": "plotext", "parquet": "pyarrow"}
+# A requirement in the package's metadata: its name, and the extra that asks for it.
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*(?:;.*extra == ['\"](?P<extra>[^'\"]+)['\"])?")
 _COLOURS = {"ok": "green", "note": "yellow", "failed": "red"}
 # What to do about a storage's error that does not say it itself.
 _ADVICE = {
@@ -92,8 +88,7 @@ def _print(findings: list[Finding]) -> None:
 def _findings(settings: RegistrySettings, registry_url: str | None) -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}, {sys.executable}")
     yield Finding("modelreg", "ok", __version__)
-    yield from (_package(name) for name in _PACKAGES)
-    yield from (_extra(name, module) for name, module in _EXTRAS.items())
+    yield from _packages()
     yield _registry(registry_url)
     yield _token(settings)
     yield from _certificates(CertificateSettings.from_env())
@@ -102,17 +97,23 @@ def _findings(settings: RegistrySettings, registry_url: str | None) -> Iterator[
     yield _cache_folder()
 
 
-def _package(name: str) -> Finding:
+def _packages() -> Iterator[Finding]:
+    """Yield what is installed of what modelreg requires, and of what its extras do."""
+    for line in metadata.requires("modelreg") or ():
+        requirement = _REQUIREMENT.match(line)
+        # "all" names again what the other extras do.
+        if requirement is not None and requirement["extra"] != "all":
+            yield _package(requirement["name"], requirement["extra"])
+
+
+def _package(name: str, extra: str | None) -> Finding:
+    check = name if extra is None else f"{name} [{extra}]"
     try:
-        return Finding(name, "ok", metadata.version(name))
+        return Finding(check, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, "failed", "not installed", f"pip install {name}")
-
-
-def _extra(name: str, module: str) -> Finding:
-    if find_spec(module) is not None:
-        return Finding(f"extra {name}", "ok", "installed")
-    return Finding(f"extra {name}", "note", "not installed", f"pip install 'modelreg[{name}]', if you need it")
+        if extra is None:
+            return Finding(check, "failed", "not installed", f"pip install {name}")
+        return Finding(check, "note", "not installed", f"pip install 'modelreg[{extra}]', if you need it")
 
 
 def _registry(url: str | None) -> Finding:
@@ -129,9 +130,13 @@ def _registry(url: str | None) -> Finding:
 
 
 def _token(settings: RegistrySettings) -> Finding:
-    if settings.token_path is None:
-        return Finding("token", "note", "none; a server that wants one refuses", "set KF_PIPELINES_SA_TOKEN_PATH")
-    return _readable("token", "KF_PIPELINES_SA_TOKEN_PATH", settings.token_path)
+    from modelreg.http.auth import SERVICE_ACCOUNT_TOKEN
+
+    if settings.token_path is not None:
+        return _readable("token", "KF_PIPELINES_SA_TOKEN_PATH", settings.token_path)
+    if SERVICE_ACCOUNT_TOKEN.is_file():
+        return Finding("token", "ok", f"{SERVICE_ACCOUNT_TOKEN} (the pod's service account)")
+    return Finding("token", "note", "none; a server that wants one refuses", "set KF_PIPELINES_SA_TOKEN_PATH")
 
 
 def _certificates(settings: CertificateSettings) -> Iterator[Finding]:
