@@ -28,6 +28,7 @@ _PEERS = {
     "fsspec filecache": "fsspec",
     "hf_hub_download at a commit": "huggingface_hub",
     "snapshot_download at a commit": "huggingface_hub",
+    "snapshot_download, local files only": "huggingface_hub",
     "os.stat": "modelreg",
 }
 _FILE_CLIENTS = [name for name in _PEERS if not name.startswith("snapshot")]
@@ -105,7 +106,7 @@ def tree_hits(folder: Path, rounds: int) -> list[Timing]:
             BENCH_SHA256=pushed.digest.removeprefix("sha256:"),
             MODELREG_CACHE_DIR=str(folder / "tree-cache"),
         )
-        names = ["modelreg", "snapshot_download at a commit"]
+        names = ["modelreg", *(name for name in _PEERS if name.startswith("snapshot"))]
         contenders = [contender(name, str(folder / "pushed"), folder / "hf", 50, environment) for name in names]
         return interleave(contenders, rounds=rounds)
 

@@ -64,6 +64,15 @@ def hugging_face_tree_hit(_uri: str, folder: Path) -> Hit:
     return lambda: snapshot_download("o/m", revision=commit, cache_dir=folder)
 
 
+def hugging_face_local_tree_hit(_uri: str, folder: Path) -> Hit:
+    """It takes the folder for whole without looking at the files."""
+    from huggingface_hub import snapshot_download
+
+    commit = os.environ["BENCH_COMMIT"]
+    snapshot_download("o/m", revision=commit, cache_dir=folder)
+    return lambda: snapshot_download("o/m", revision=commit, cache_dir=folder, local_files_only=True)
+
+
 def stat_hit(_uri: str, folder: Path) -> Hit:
     """The limit: one stat of a file that is known."""
     path = str(folder)
@@ -77,6 +86,7 @@ CLIENTS: dict[str, Callable[[str, Path], Hit]] = {
     "fsspec filecache": fsspec_hit,
     "hf_hub_download at a commit": hugging_face_hit,
     "snapshot_download at a commit": hugging_face_tree_hit,
+    "snapshot_download, local files only": hugging_face_local_tree_hit,
     "os.stat": stat_hit,
 }
 

@@ -32,17 +32,19 @@ def hub(folder: Path) -> Iterator[str]:
             self._answer(head=False)
 
         def _answer(self, *, head: bool) -> None:
-            path = unquote(self.path.partition("?")[0])
-            if path.startswith("/api/models/o/m"):
-                content, headers = self._listing(path), {"Content-Type": "application/json"}
-            else:
-                file = folder / path.split("/resolve/", 1)[1].partition("/")[2]
-                content = file.read_bytes()
-                tag = hashlib.sha256(content).hexdigest()
-                headers = {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(content))}
+            status, content, headers = self._found(unquote(self.path.partition("?")[0]))
             headers["Content-Length"] = str(len(content))
-            lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+            lines = [f"HTTP/1.1 {status} Answer", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
             self.wfile.write("\r\n".join(lines).encode() + (b"" if head else content))
+
+        def _found(self, path: str) -> tuple[int, bytes, dict[str, str]]:
+            if path.startswith(("/api/models/o/m/revision/", "/api/models/o/m/tree/")) or path == "/api/models/o/m":
+                return 200, self._listing(path), {"Content-Type": "application/json"}
+            if "/resolve/" not in path:
+                return 404, b"", {}
+            content = (folder / path.split("/resolve/", 1)[1].partition("/")[2]).read_bytes()
+            tag = hashlib.sha256(content).hexdigest()
+            return 200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(content))}
 
         def _listing(self, path: str) -> bytes:
             files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())

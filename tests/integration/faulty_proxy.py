@@ -278,7 +278,8 @@ class FaultyProxy:
         self._target = target
         self._host = host
         self._rules: list[_Rule] = []
-        self._lock = threading.Lock()
+        # Reentrant: what wait_for is asked may count.
+        self._lock = threading.RLock()
         self._released = threading.Event()
         self._connections: set[socket.socket] = set()
         self._changed = threading.Condition(self._lock)

@@ -22,10 +22,10 @@ MIB = 1 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path, skip_or_fail: Callable[[str], NoReturn]) -> Iterator[Path]:
-    """A file system of 16 MiB."""
+    """A file system of 300 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    with mounted(folder, "-t", "tmpfs", "-o", "size=16m", "tmpfs"):
+    with mounted(folder, "-t", "tmpfs", "-o", "size=300m", "tmpfs"):
         yield folder
 
 
@@ -52,7 +52,7 @@ def test_a_file_larger_than_the_disk_is_refused_and_leaves_it_empty(
 ) -> None:
     monkeypatch.setenv("MODELREG_CACHE_DIR", str(small_disk / "cache"))
     place.put("small.bin", b"content")
-    place.put("large.bin", pattern_bytes(40 * MIB))
+    place.put("large.bin", pattern_bytes(400 * MIB))
     kept = modelreg.fetch(place.at("small.bin"))
 
     with pytest.raises(CacheFull, match=r"space|full"):
@@ -60,7 +60,7 @@ def test_a_file_larger_than_the_disk_is_refused_and_leaves_it_empty(
 
     assert kept.read_bytes() == b"content"
     assert modelreg.fetch(place.at("small.bin"), offline=True) == kept
-    assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize > 8 * MIB
+    assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize > 250 * MIB
 
 
 def test_a_disk_that_fills_up_midway_is_a_clean_error(
@@ -69,7 +69,7 @@ def test_a_disk_that_fills_up_midway_is_a_clean_error(
     monkeypatch.setenv("MODELREG_CACHE_DIR", str(small_disk / "cache"))
     content = pattern_bytes(6 * MIB)
     place.put("model.bin", content)
-    (small_disk / "ballast").write_bytes(bytes(13 * MIB))
+    (small_disk / "ballast").write_bytes(bytes(297 * MIB))
 
     with pytest.raises(CacheFull):
         modelreg.fetch(place.at("model.bin"))
