@@ -160,7 +160,7 @@ class ObjectStoreBackend(Backend):
             # One request for what fits in one part: no half-made upload can stay behind.
             use_multipart=size > transfer.part_bytes,
             chunk_size=max(transfer.part_bytes, -(-size // _MOST_PARTS)),
-            max_concurrency=max(1, transfer.concurrency // 2),
+            max_concurrency=transfer.concurrency,
         )
 
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
