@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -100,6 +101,8 @@ class ModelRegistry(RegisteringMethods, ResourceMethods, TrackingMethods, Servin
         self._settings = settings or RegistrySettings.from_env()
         self._connection = connect_to(server_address, options, settings=self._settings)
         super().__init__(self._connection.api, author=author)
+        # One that nobody closes is closed when it goes out of use, or with the interpreter.
+        self._give_back = weakref.finalize(self, self._connection.close)
         if connect and self._connection.is_remote:
             self.api.get_registered_models(ListOptions(page_size=1))
 
@@ -116,7 +119,7 @@ class ModelRegistry(RegisteringMethods, ResourceMethods, TrackingMethods, Servin
     def close(self) -> None:
         """Finish the runs that are left and give back connections and files; the registry cannot be used after it."""
         self.close_tracking()
-        self._connection.close()
+        self._give_back()
 
     def __enter__(self) -> Self:
         return self

@@ -129,6 +129,21 @@ if child:
 
         assert (done.stdout, done.stderr) == ("['1', '2', '3']\n", "")
 
+    def test_one_that_nobody_closed_ends_without_a_warning(self, tmp_path: Path) -> None:
+        code = """
+import sys
+from modelreg import ModelRegistry
+
+registry = ModelRegistry(sys.argv[1], author="ann")
+registry.register_model("fraud", "s3://b/1", "1", "onnx", "1")
+ModelRegistry(sys.argv[1]).get_registered_model("fraud")
+"""
+        command = [sys.executable, "-W", "error", "-c", code, f"sqlite:///{tmp_path / 'r.db'}"]
+
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_the_package_has_the_name(self) -> None:
         assert modelreg.ModelRegistry is ModelRegistry
 
