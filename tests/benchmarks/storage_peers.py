@@ -6,6 +6,7 @@ before the clock starts: only the transfer is timed. Usage: ``storage_peers.py C
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -20,6 +21,15 @@ from urllib.parse import urlsplit
 Transfer = Callable[[str, Path], object]
 _PART = 16 << 20
 _THREADS = 8
+
+
+def _modelreg() -> Any:
+    """Return modelreg with all that its first call would import, as the other clients import it on their own."""
+    backends = [f"modelreg.storage.backends.{name}" for name in ("azure", "gcs", "s3", "web")]
+    modules = ["modelreg.fetching.misses", "modelreg.storage.transfer", "modelreg.storage.uploading", *backends]
+    for module in [*modules, "boto3", "fsspec", "obstore.store", "requests"]:
+        importlib.import_module(module)
+    return importlib.import_module("modelreg")
 
 
 def modelreg_download() -> Transfer:
@@ -37,6 +47,8 @@ def modelreg_upload() -> Transfer:
 
 
 def kserve_download() -> Transfer:
+    import boto3  # noqa: F401 - it imports its clients when it downloads
+    from google.cloud import storage  # noqa: F401 - the same
     from kserve_storage import Storage
 
     def download(uri: str, folder: Path) -> None:
