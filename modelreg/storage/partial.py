@@ -62,14 +62,14 @@ class PartialFile:
         self._journal_lock = threading.Lock()
         self._unsynced = 0
         with disk_errors(path):
-            self.done = self._resumable() if identity else set()
+            there, synced = self._resumable() if identity else ([], 0)
+            self.done = set(there)
             if not self.done:
                 discard(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, _FLAGS | (0 if self.done else os.O_EXCL), 0o600)
-            self._journal = os.open(self._journal_path, _FLAGS | os.O_APPEND, 0o600)
-            if not self.done:
-                os.write(self._journal, json.dumps(self._header).encode() + b"\n")
+            self._noted = len(there)
+            self._journal = self._begin_journal(there, synced)
 
     @property
     def parts(self) -> int:
@@ -112,14 +112,16 @@ class PartialFile:
             CacheError: The disk cannot be used.
         """
         with self._journal_lock:
-            self.done.add(part)
             self._note(str(part))
+            self._noted += 1
             self._unsynced += self.bounds(part)[1]
-            noted = len(self.done)
+            noted = self._noted
             due = self._unsynced >= _SYNC_EVERY and noted < self.parts
             self._unsynced = 0 if due else self._unsynced
         if due:
             self._sync(noted)
+        # Last: once every part is done another thread may close the file.
+        self.done.add(part)
 
     def _sync(self, noted: int) -> None:
         """Bring the first ``noted`` parts of the journal to the disk itself."""
@@ -146,21 +148,32 @@ class PartialFile:
         with disk_errors(self.path):
             os.write(self._journal, f"{line}\n".encode())
 
-    def _resumable(self) -> set[int]:
-        """Return the parts that are there already."""
+    def _begin_journal(self, there: list[int], synced: int) -> int:
+        """Write what is there already, the ``synced`` first of it safely, and return the journal open for more."""
+        lines = [json.dumps(self._header), *map(str, there[:synced])]
+        lines += [f"synced {synced}"] if synced else []
+        lines += map(str, there[synced:])
+        fresh = self._journal_path.with_name(f"{self._journal_path.name}.new")
+        fresh.write_text("".join(f"{line}\n" for line in lines))
+        fresh.replace(self._journal_path)
+        return os.open(self._journal_path, _FLAGS | os.O_APPEND, 0o600)
+
+    def _resumable(self) -> tuple[list[int], int]:
+        """Return the parts that are there already, and how many of them, the first, lie on the disk itself."""
         try:
             lines = self._journal_path.read_bytes().split(b"\n")[:-1]
             header = json.loads(lines[0])
             there = self.path.stat().st_size
         except (FileNotFoundError, IndexError, ValueError):
-            return set()
+            return [], 0
         same_boot = isinstance(header, dict) and header.pop("boot", None) == self._header["boot"]
         if header != {name: value for name, value in self._header.items() if name != "boot"}:
-            return set()
+            return [], 0
         noted = [int(line) for line in lines[1:] if line.isdigit()]
-        if not same_boot:
-            noted = noted[: _synced(lines)]
-        return {part for part in noted if part < self.parts and sum(self.bounds(part)) <= there}
+        kept = noted if same_boot else noted[: _synced(lines)]
+        parts = [part for part in dict.fromkeys(kept) if part < self.parts and sum(self.bounds(part)) <= there]
+        safe = set(noted[: _synced(lines)])
+        return sorted(parts, key=lambda part: part not in safe), sum(part in safe for part in parts)
 
 
 def discard(path: Path) -> None:
