@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -26,9 +26,8 @@ _INSERT = (
 )
 
 
-@attrs.frozen
-class Point:
-    """One measurement.
+class Point(NamedTuple):
+    """One measurement; a tuple, as a batch has very many.
 
     Attributes:
         value: The number; ``None`` is NaN, which databases do not agree about.
