@@ -267,7 +267,7 @@ class StoreContract:
             kind.create(registry, number, name=name)
 
         for name in AWKWARD_NAMES:
-            quoted = name.replace("'", "''")
+            quoted = name.replace("\\", "\\\\").replace("'", "\\'")
             page = kind.call(registry, "get", ListOptions(filter_query=f"name = '{quoted}'"), plural="s")
             assert [item.name for item in page.items] == [name]
 
