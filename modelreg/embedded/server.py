@@ -133,7 +133,7 @@ def serve(
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         blocking_threads=THREADS,
         backpressure=BACKLOG,
         workers_kill_timeout=STOP_TIMEOUT_S,

@@ -10,7 +10,7 @@ SCRIPT = """
 import sys
 from modelreg.embedded import open_app
 open_app(sys.argv[1]).close()
-heavy = {"lark", "granian", "psycopg", "psycopg_pool", "rich", "click", "cattrs", "requests", "modelreg.embedded.openapi"}
+heavy = {"lark", "granian", "psycopg", "rich", "click", "cattrs", "requests", "modelreg.embedded.openapi"}
 print(sorted(heavy & set(sys.modules)))
 """
 
