@@ -224,8 +224,10 @@ def _version(connection: psycopg.Connection[Row], database: PostgresDatabase) ->
         DatabaseTooNew: A newer modelreg wrote the database.
     """
     name = f"{SCHEMA}.schema_version"
-    found = connection.execute("SELECT to_regclass(%s)", (name,)).fetchone()
-    if found is None or found[0] is None:
+    # to_regclass would answer from this session's catalogue cache, which may not have heard yet of tables that another
+    # process made while this one waited for the lock.
+    where = "schemaname = %s AND tablename = 'schema_version'"
+    if connection.execute(f"SELECT 1 FROM pg_tables WHERE {where}".encode(), (SCHEMA,)).fetchone() is None:
         return 0
     row = connection.execute(f"SELECT version FROM {name}".encode()).fetchone()
     version = 0 if row is None else int(row[0])
