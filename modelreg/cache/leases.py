@@ -1,0 +1,145 @@
+"""Leases keep a tree from eviction while someone uses it; locks keep two processes from downloading the same.
+
+Neither is needed for anything to be right. Both are plain files, made with ``O_EXCL`` (which NFS keeps) and named for
+or holding their owner; while the owner works, a thread sets their time, so that whoever cannot look for the process
+itself (it runs on another machine) can tell a living owner from a dead one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from modelreg.cache import files
+from modelreg.cache.layout import Layout
+from modelreg.cache.machine import is_alive, owner_name
+from modelreg.cache.partials import is_abandoned
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two signs of life.
+HEARTBEAT_S = 5.0
+#: Seconds without a sign of life after which a lock is void, by the waiting process's own clock.
+SILENT_AFTER_S = 30.0
+_POLL_S = (0.005, 0.05)
+_EXCLUSIVE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+
+
+@contextmanager
+def heartbeat(path: str) -> Iterator[None]:
+    """Set the time of ``path`` every few seconds for as long as the context lasts."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        # A file that is gone was taken away by someone who thought its owner dead: nothing is left to keep alive.
+        with suppress(FileNotFoundError):
+            while not stop.wait(HEARTBEAT_S):
+                os.utime(path)
+
+    thread = threading.Thread(target=beat, name="modelreg-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def lease(layout: Layout, digest: str) -> Iterator[None]:
+    """Keep the tree ``digest`` (hex) from being evicted by anyone for as long as the context lasts."""
+    path = f"{layout.leases}/{digest}.{owner_name()}-{os.urandom(6).hex()}"
+    files.write_new(path, b"")
+    try:
+        with heartbeat(path):
+            yield
+    finally:
+        files.remove(path)
+
+
+def leased_digests(layout: Layout, *, now: float) -> set[str]:
+    """Return the digests (hex) of the trees that someone uses; leases of the dead are removed."""
+    leased = set()
+    for name in _names(layout):
+        digest, _, owner = name.partition(".")
+        if owner == "lock":
+            continue
+        path = f"{layout.leases}/{name}"
+        if is_abandoned(path, owner, now=now):
+            files.remove(path)
+        else:
+            leased.add(digest)
+    return leased
+
+
+def _names(layout: Layout) -> list[str]:
+    try:
+        return os.listdir(layout.leases)
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def lock(layout: Layout, key: str, *, is_done: Callable[[], bool]) -> Iterator[bool]:
+    """Wait until nobody else works on ``key``, then hold it; yield whether the work is still to be done.
+
+    Args:
+        layout: Where the cache is.
+        key: What is worked on.
+        is_done: Returns whether someone has done it; asked each time that a lock is let go.
+    """
+    path = f"{layout.leases}/{key}.lock"
+    waiting = _Waiting(path)
+    while not _take(path):
+        waiting.pause()
+        if not os.path.exists(path) and is_done():
+            yield False
+            return
+        if waiting.owner_is_dead():
+            # Two may see this at once and one remove the other's new lock: both work then, and both end right.
+            files.remove(path)
+    try:
+        with heartbeat(path):
+            yield True
+    finally:
+        files.remove(path)
+
+
+def _take(path: str) -> bool:
+    try:
+        files.write_new(path, owner_name().encode())
+    except FileExistsError:
+        return False
+    return True
+
+
+class _Waiting:
+    """One process's wait for a lock, measured by its own clock: those of other machines may be wrong."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: float | None = None
+        self._seen_at = time.monotonic()
+        self._pause_s = _POLL_S[0]
+        self._told = False
+
+    def pause(self) -> None:
+        time.sleep(self._pause_s)
+        self._pause_s = min(self._pause_s * 1.5, _POLL_S[1])
+
+    def owner_is_dead(self) -> bool:
+        try:
+            beat = os.stat(self._path).st_mtime
+        except FileNotFoundError:
+            return False
+        if beat != self._seen:
+            self._seen, self._seen_at = beat, time.monotonic()
+        owner = (files.read(self._path) or b"").decode("ascii", "replace")
+        if not self._told:
+            self._told = True
+            logger.info("waiting for another process that is fetching the same (%s)", owner or self._path)
+        return is_alive(owner) is False or time.monotonic() - self._seen_at > SILENT_AFTER_S

@@ -1,0 +1,128 @@
+"""``push``, ``open``, ``filesystem``, and the drop-in for KServe's ``Storage``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from modelreg.exceptions import InvalidInput
+from modelreg.fetching.hits import fetch
+from modelreg.storage.uri import parse_uri
+
+if TYPE_CHECKING:
+    from modelreg.fetching.progress import ProgressOption
+    from modelreg.storage.model import PushResult
+
+
+def push(source: str | os.PathLike[str], uri: str | os.PathLike[str], *, progress: ProgressOption = None) -> PushResult:
+    """Upload a file or a folder; return where it is, its digest, size and files.
+
+    Each file appears whole or not at all; files that the URI holds besides are left alone.
+
+    Args:
+        source: A local file, or a folder: every file below it.
+        uri: Where it goes. One that ends in ``/`` is a folder: a single file keeps its name in it.
+        progress: ``True`` for a bar, ``False`` for none, a callable to be told; ``None``: a bar on a terminal.
+
+    Raises:
+        ObjectNotFound: ``source`` does not exist.
+        InvalidInput: ``source`` holds no files, or changed while it was read.
+        UnsafeName: A file's name could not be fetched again on every platform.
+        ReadOnlyStorage: The scheme cannot be written.
+        StorageError: The storage failed or could not be reached.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = folder.joinpath("weights.bin").write_bytes(b"1234")
+        >>> push(folder / "weights.bin", (folder / "copy.bin").as_uri()).size
+        4
+    """
+    from modelreg.cache.manifests import Entry, pushed_digest
+    from modelreg.fetching.progress import shown
+    from modelreg.storage.backends import open_backend
+    from modelreg.storage.model import PushResult
+    from modelreg.storage.uploading import upload
+
+    parsed = parse_uri(uri)
+    with open_backend(parsed) as backend, shown(progress, parsed.normalised) as told:
+        files = upload(backend, source, progress=told)
+    is_file = os.path.isfile(source) and not parsed.is_folder
+    digest = pushed_digest([Entry(file.path, file.sha256, file.size) for file in files], is_file=is_file)
+    return PushResult(parsed.normalised, digest, sum(file.size for file in files), files)
+
+
+def open(uri: str | os.PathLike[str], mode: str = "rb", **options: Any) -> Any:  # noqa: A001 - named as the built-in
+    """Return an open file at ``uri``, read and written through fsspec with modelreg's credentials and settings.
+
+    Args:
+        uri: Where it is.
+        mode: As the built-in ``open`` has it.
+        options: What the fsspec filesystem's own ``open`` takes besides.
+
+    Raises:
+        InvalidInput: The URI is malformed, or names a folder.
+        UnknownScheme: No storage answers for its scheme.
+        OSError: As the filesystem raises it.
+    """
+    from modelreg.storage.backends import open_backend
+
+    backend = open_backend(parse_uri(uri))
+    file = backend.filesystem().open(backend.filesystem_path(), mode, **options)
+    # Filesystems over object storages open a folder as if it were an empty file.
+    details = getattr(file, "details", None) if "r" in mode else None
+    if isinstance(details, dict) and details.get("type") == "directory":
+        file.close()
+        raise InvalidInput(f"{backend.uri.normalised} is a folder, not a file")
+    return file
+
+
+def filesystem(uri: str | os.PathLike[str]) -> Any:
+    """Return the fsspec filesystem that answers for ``uri``, with modelreg's credentials and settings.
+
+    Args:
+        uri: Any URI of the storage.
+
+    Raises:
+        InvalidInput: The URI is malformed.
+        UnknownScheme: No storage answers for its scheme.
+    """
+    from modelreg.storage.backends import open_backend
+
+    return open_backend(parse_uri(uri)).filesystem()
+
+
+class Storage:
+    """The drop-in for ``kserve_storage.Storage``."""
+
+    @staticmethod
+    def download(
+        uri: str,
+        out_dir: str | None = None,
+        allow_patterns: str | Iterable[str] | None = None,
+        ignore_patterns: str | Iterable[str] | None = None,
+    ) -> str:
+        """Put the files of ``uri`` into a folder and return its path; archives are unpacked.
+
+        Args:
+            uri: Any URI that :func:`modelreg.fetch` takes.
+            out_dir: The folder; ``None`` for a new temporary one. A local path is then returned as it is.
+            allow_patterns: Shell patterns of relative paths to keep; ``None`` keeps all.
+            ignore_patterns: Shell patterns to leave out; they win.
+
+        Raises:
+            InvalidInput: Something else is in the folder under one of the names.
+            CacheError: The cache cannot be used.
+            StorageError: The source failed or could not be reached.
+        """
+        parsed = parse_uri(uri)
+        if out_dir is None:
+            if parsed.scheme == "file" and os.path.exists(parsed.path):
+                return parsed.path
+            out_dir = tempfile.mkdtemp(prefix="modelreg-")
+        path = fetch(uri, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True)
+        target = out_dir if path.is_dir() else os.path.join(out_dir, path.name)
+        fetch(uri, to=target, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True, offline=True)
+        return out_dir

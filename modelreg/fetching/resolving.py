@@ -1,0 +1,223 @@
+"""``model-registry://[HOST[:PORT]/]MODEL[/VERSION][?artifact=NAME]``: what a registry says it stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import attrs
+
+from modelreg.exceptions import InvalidURI, NotFound
+from modelreg.storage.addresses import check_registry_uri
+from modelreg.storage.uri import StorageURI
+from modelreg.types.artifacts import ModelArtifact
+from modelreg.types.pager import Pager
+from modelreg.types.states import ModelVersionState
+
+if TYPE_CHECKING:
+    from modelreg.client.api import RegistryAPI
+    from modelreg.types.artifacts import Artifact
+    from modelreg.types.base import BaseResource
+    from modelreg.types.models import ModelVersion
+
+SCHEME = "model-registry"
+#: Custom property of a model artifact that holds the digest of its files.
+DIGEST_PROPERTY = "modelreg.digest"
+
+_HOST_AND_PORT = re.compile(r"[^/:]+:\d+|\[[0-9A-Fa-f:]+\](:\d+)?")
+# States of artifacts whose bytes are not there, or not for long.
+_GONE = frozenset({"DELETED", "ABANDONED", "MARKED_FOR_DELETION"})
+_GRAMMAR = "write model-registry://[HOST[:PORT]/]MODEL[/VERSION][?artifact=NAME], with / in a name as %2F"
+
+
+@attrs.frozen
+class ModelAddress:
+    """What a ``model-registry://`` URI names.
+
+    Attributes:
+        model: Name of the registered model.
+        version: Name of the version; ``None``: the newest live one.
+        artifact: Name of the artifact; ``None``: the version's only one, or its newest live one.
+        host: Host and port of the registry; ``None``: the registry that the environment names.
+    """
+
+    model: str
+    version: str | None = None
+    artifact: str | None = None
+    host: str | None = None
+
+
+@attrs.frozen
+class Found:
+    """What it stands for.
+
+    Attributes:
+        uri: Where the files are.
+        digest: ``sha256:<hex>`` that was recorded when they were registered; ``None`` if none was.
+        identity: Changes when the registry's answer does.
+    """
+
+    uri: str
+    digest: str | None
+    identity: str
+
+
+#: Finds out what a ``model-registry://`` URI stands for.
+Resolver = Callable[[StorageURI], Found]
+
+
+@attrs.frozen
+class Registry:
+    """A registry that can be asked.
+
+    Attributes:
+        api: Its REST operations.
+        is_local: It is a database of this user's own, so that it may name files of this machine.
+    """
+
+    api: RegistryAPI
+    is_local: bool
+
+
+def parse_address(uri: StorageURI) -> ModelAddress:
+    """Return what a ``model-registry://`` URI names.
+
+    With three segments the first is the host. With two it is one only if it has a port: a name may hold dots.
+
+    Raises:
+        InvalidURI: It names no model, or too much.
+
+    Example:
+        >>> from modelreg.storage.uri import parse_uri
+        >>> parse_address(parse_uri("model-registry://registry:8080/fraud/1.0.0?artifact=onnx"))
+        ModelAddress(model='fraud', version='1.0.0', artifact='onnx', host='registry:8080')
+        >>> parse_address(parse_uri("model-registry://llama-3.1/v2")).version
+        'v2'
+    """
+    parts = urlsplit(uri.normalised)
+    segments = [part for part in [parts.netloc, *parts.path.split("/")] if part]
+    host = None
+    if len(segments) == 3 or (len(segments) == 2 and _HOST_AND_PORT.fullmatch(segments[0])):
+        host = segments.pop(0)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    artifact = options.pop("artifact", None)
+    if not 1 <= len(segments) <= 2 or options:
+        raise InvalidURI(f"the URI {uri} cannot be parsed", next_step=_GRAMMAR)
+    model, version = unquote(segments[0]), unquote(segments[1]) if len(segments) == 2 else None
+    return ModelAddress(model, version, artifact or None, host)
+
+
+@contextmanager
+def connect(host: str | None) -> Iterator[Registry]:
+    """Yield the registry at ``host``, or the one that the environment names, and close it.
+
+    A bearer token is only sent to the registry that the environment names: a URI must not draw it elsewhere.
+
+    Args:
+        host: Host and port.
+    """
+    from modelreg.client.api import RegistryAPI
+    from modelreg.config import RegistrySettings
+    from modelreg.http.address import is_loopback, server_url
+    from modelreg.http.auth import NoToken, token_source
+    from modelreg.http.session import RegistrySession
+
+    settings = RegistrySettings.from_env()
+    named = settings.url if settings.url and settings.url.startswith(("http://", "https://")) else None
+    if host is None and named is None:
+        with _embedded(settings.url or f"sqlite:///{settings.database}") as registry:
+            yield registry
+        return
+    is_named = named is not None and (host is None or urlsplit(named).netloc.rpartition("@")[2] == host)
+    if named is not None and is_named:
+        url, auth = server_url(named), token_source(settings=settings)
+    else:
+        # Kubeflow's registry speaks plain HTTP inside of its cluster, and URIs have no place to say so.
+        is_plain = is_loopback(f"http://{host}") or not str(host).endswith(":443")
+        url, auth = server_url(f"{'http' if is_plain else 'https'}://{host}"), NoToken()
+    session = RegistrySession(url, auth=auth)
+    try:
+        yield Registry(RegistryAPI(session), is_local=False)
+    finally:
+        session.close()
+
+
+@contextmanager
+def _embedded(url: str) -> Iterator[Registry]:
+    from modelreg.client.api import RegistryAPI
+    from modelreg.embedded import open_app
+    from modelreg.http.session import RegistrySession
+    from modelreg.http.wsgi_adapter import WSGIAdapter
+
+    app = open_app(url)
+    # What requests are addressed to inside of the process; no name is ever looked up.
+    session = RegistrySession("http://modelreg.invalid", adapter=WSGIAdapter(app))
+    try:
+        yield Registry(RegistryAPI(session), is_local="sqlite" in url.partition(":")[0])
+    finally:
+        session.close()
+        app.close()
+
+
+def resolve(uri: StorageURI, *, connect: Callable[[str | None], AbstractContextManager[Registry]] = connect) -> Found:
+    """Return what the registry says that ``uri`` stands for.
+
+    Args:
+        uri: A ``model-registry://`` URI.
+        connect: Opens the registry at a host, as :func:`connect` does.
+
+    Raises:
+        InvalidURI: It cannot be parsed.
+        NotFound: The registry has no such model, version or artifact.
+        AccessDenied: What the registry names must not be followed.
+        StoreError: The registry failed or could not be reached.
+    """
+    address = parse_address(uri)
+    with connect(address.host) as registry:
+        artifact = _artifact(registry.api, address)
+        allow_local = registry.is_local
+    if not artifact.uri:
+        raise NotFound(f"{uri} stands for the artifact {artifact.name!r}, which names no files")
+    check_registry_uri(artifact.uri, allow_local=allow_local)
+    recorded = (artifact.custom_properties or {}).get(DIGEST_PROPERTY)
+    digest = recorded if isinstance(recorded, str) and recorded else None
+    return Found(artifact.uri, digest, f"artifact:{artifact.id}:{artifact.last_update_time_since_epoch}")
+
+
+def _artifact(api: RegistryAPI, address: ModelAddress) -> ModelArtifact:
+    model = api.find_registered_model(name=address.model)
+    version = _version(api, address, str(model.id))
+    everything: Pager[Artifact] = Pager(partial(api.get_model_version_artifacts, str(version.id)))
+    candidates = [one for one in everything if isinstance(one, ModelArtifact) and _is_wanted(one, address.artifact)]
+    if not candidates:
+        which = f"artifact {address.artifact!r}" if address.artifact else "model artifact"
+        raise NotFound(f"version {version.name!r} of model {address.model!r} has no {which}")
+    return max(candidates, key=_creation)
+
+
+def _version(api: RegistryAPI, address: ModelAddress, model_id: str) -> ModelVersion:
+    if address.version is not None:
+        return api.find_model_version(name=address.version, parent_resource_id=model_id)
+    everything: Pager[ModelVersion] = Pager(partial(api.get_registered_model_versions, model_id))
+    # A version that was made without a state is in use.
+    live = [one for one in everything if one.state in {None, ModelVersionState.LIVE}]
+    if not live:
+        raise NotFound(
+            f"model {address.model!r} has no live version",
+            next_step=f"name one: {SCHEME}://{address.model}/VERSION",
+        )
+    return max(live, key=_creation)
+
+
+def _is_wanted(artifact: ModelArtifact, name: str | None) -> bool:
+    return artifact.name == name if name is not None else str(artifact.state) not in _GONE
+
+
+def _creation(resource: BaseResource) -> tuple[int, int]:
+    """Return what orders resources by age; ids grow, and settle what was made in one millisecond."""
+    number = int(resource.id) if resource.id is not None and resource.id.isdigit() else 0
+    return resource.create_time_since_epoch or 0, number
