@@ -275,7 +275,7 @@ def _public_query(query: str) -> str:
 
 def _parse_file(text: str, rest: str) -> StorageURI:
     host, slash, path = rest.partition("/") if not rest.startswith("/") else ("", "/", rest.lstrip("/"))
-    if host not in {"", "localhost"} or not path:
+    if host not in {"", "localhost"} or not slash:
         problem = f"names the host {host!r}" if host not in {"", "localhost"} else "names no path"
         raise InvalidURI(f"the URI {redact_url(text)!r} {problem}", next_step="write file:///absolute/path")
     path = unquote(path)
