@@ -87,17 +87,25 @@ def write_atomic(path: str, data: bytes) -> None:
 
 def read(path: str) -> bytes | None:
     """Return the bytes of a file, ``None`` if there is none."""
+    found = read_with_status(path)
+    return None if found is None else found[0]
+
+
+def read_with_status(path: str) -> tuple[bytes, os.stat_result] | None:
+    """Return the bytes of a file and its status, ``None`` if there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | _BINARY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        chunks = []
-        while chunk := os.read(descriptor, _CHUNK):
-            chunks.append(chunk)
+        status = os.fstat(descriptor)
+        # What is read so is never rewritten in place, so its size is known; a larger buffer costs more than the read.
+        data = os.read(descriptor, status.st_size)
+        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
+            data += more
     finally:
         os.close(descriptor)
-    return b"".join(chunks)
+    return data, status
 
 
 def hash_file(path: str) -> str:

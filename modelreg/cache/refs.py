@@ -158,21 +158,16 @@ class Refs:
 def _load(path: str) -> dict[str, Any] | None:
     """Return the document in ``path``, with its time of change as ``used``; ``None`` if there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        used = os.fstat(descriptor).st_mtime
-        text = os.read(descriptor, 1 << 20)
-    finally:
-        os.close(descriptor)
-    try:
-        document = json.loads(text)
-    except ValueError:
+        found = files.read_with_status(path)
+        if found is None:
+            return None
+        document = json.loads(found[0].decode())
+    except (OSError, ValueError):
+        # Another user's, or cut off by a crash: as good as none.
         return None
     if not isinstance(document, dict) or document.get("format") != FORMAT_VERSION:
         return None
-    document["used"] = used
+    document["used"] = found[1].st_mtime
     return document
 
 

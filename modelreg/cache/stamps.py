@@ -15,6 +15,30 @@ from typing import NamedTuple
 from modelreg.cache import files
 from modelreg.cache.machine import boot_id
 
+# Files in a folder from which on opening it pays.
+_WORTH_OPENING = 8
+_HAS_DIR_FD = os.stat in os.supports_dir_fd
+
+
+class Folder(NamedTuple):
+    """What one folder of a tree looked like; the lists go by file, in one order.
+
+    Attributes:
+        path: Relative; empty for the tree's root.
+        mtime_ns: A file that comes, goes or is replaced changes it.
+        names: Of the files right in it.
+        sizes: Bytes.
+        mtimes_ns: When each was last written.
+        inodes: Which file it was.
+    """
+
+    path: str
+    mtime_ns: int
+    names: list[str]
+    sizes: list[int]
+    mtimes_ns: list[int]
+    inodes: list[int]
+
 
 class Stamp(NamedTuple):
     """What a tree looked like.
@@ -22,18 +46,26 @@ class Stamp(NamedTuple):
     Attributes:
         boot: The boot under which it was written; ``None`` once its files have been read back after another boot,
             which proves that they are on the disk.
-        folders: ``[path, mtime_ns]`` of each folder: a file that comes, goes or is replaced changes it.
-        files: ``[path, size, mtime_ns, inode]`` of each file.
+        folders: Every folder, the root first.
     """
 
     boot: str | None
-    folders: list[tuple[str, int]]
-    files: list[tuple[str, int, int, int]]
+    folders: list[Folder]
 
     @property
     def is_current(self) -> bool:
         """Whether the files that it vouches for cannot have been lost with the machine's memory."""
         return self.boot is None or self.boot == boot_id()
+
+    def records(self) -> dict[str, tuple[int, int, int]]:
+        """Return the size, time of change and inode of each file, by its path."""
+        return {
+            f"{folder.path}/{name}" if folder.path else name: record
+            for folder in self.folders
+            for name, record in zip(
+                folder.names, zip(folder.sizes, folder.mtimes_ns, folder.inodes, strict=True), strict=True
+            )
+        }
 
 
 def load(path: str) -> Stamp | None:
@@ -42,7 +74,8 @@ def load(path: str) -> Stamp | None:
     if text is None:
         return None
     try:
-        return Stamp(*json.loads(text))
+        boot, folders = json.loads(text.decode())
+        return Stamp(boot, [Folder(*folder) for folder in folders])
     except (ValueError, TypeError):
         return None
 
@@ -54,13 +87,19 @@ def save(path: str, stamp: Stamp) -> None:
 
 def take(root: str, paths: Iterable[str], *, boot: str | None) -> Stamp:
     """Return the stamp of the files ``paths`` under the folder ``root``, as they are now."""
-    stamped = []
-    folders = {""}
+    folders = {"": Folder("", os.stat(root).st_mtime_ns, [], [], [], [])}
     for path in paths:
+        for parent in ("", *reversed(parents(path))):
+            if parent not in folders:
+                folders[parent] = Folder(parent, os.stat(f"{root}/{parent}").st_mtime_ns, [], [], [], [])
+        below, _, name = path.rpartition("/")
         status = os.stat(f"{root}/{path}")
-        stamped.append((path, status.st_size, status.st_mtime_ns, status.st_ino))
-        folders.update(parents(path))
-    return Stamp(boot, [(folder, os.stat(f"{root}/{folder}").st_mtime_ns) for folder in sorted(folders)], stamped)
+        folder = folders[below]
+        folder.names.append(name)
+        folder.sizes.append(status.st_size)
+        folder.mtimes_ns.append(status.st_mtime_ns)
+        folder.inodes.append(status.st_ino)
+    return Stamp(boot, list(folders.values()))
 
 
 def parents(path: str) -> list[str]:
@@ -80,18 +119,32 @@ def parents(path: str) -> list[str]:
 
 def holds(root: str, stamp: Stamp) -> bool:
     """Return whether everything under ``root`` still looks as ``stamp`` says: one stat per file and folder."""
-    stat = os.stat
-    prefix = f"{root}/"
+    # Which files there are beside it does not matter to whom is given the path of the only one.
+    is_alone = len(stamp.folders) == 1 and len(stamp.folders[0].names) == 1
     try:
-        for path, size, mtime_ns, inode in stamp.files:
-            status = stat(prefix + path)
-            if status.st_mtime_ns != mtime_ns or status.st_size != size or status.st_ino != inode:
-                return False
-        # Which files there are beside these does not matter to whom is given the path of the only one.
-        if len(stamp.files) > 1:
-            for path, mtime_ns in stamp.folders:
-                if stat(prefix + path).st_mtime_ns != mtime_ns:
-                    return False
+        return all(_folder_holds(root, folder, skip_folder=is_alone) for folder in stamp.folders)
     except OSError:
         return False
+
+
+def _folder_holds(root: str, folder: Folder, *, skip_folder: bool) -> bool:
+    path = f"{root}/{folder.path}" if folder.path else root
+    if not skip_folder and os.stat(path).st_mtime_ns != folder.mtime_ns:
+        return False
+    if len(folder.names) < _WORTH_OPENING or not _HAS_DIR_FD:
+        return _files_hold([f"{path}/{name}" for name in folder.names], folder, None)
+    # Below an open folder the kernel looks up one name per file, and not a path of ten.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return _files_hold(folder.names, folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files_hold(paths: list[str], folder: Folder, descriptor: int | None) -> bool:
+    stat = os.stat
+    for path, size, mtime_ns, inode in zip(paths, folder.sizes, folder.mtimes_ns, folder.inodes, strict=True):
+        status = stat(path, dir_fd=descriptor)
+        if status.st_mtime_ns != mtime_ns or status.st_size != size or status.st_ino != inode:
+            return False
     return True

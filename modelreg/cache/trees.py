@@ -75,8 +75,8 @@ class Trees:
             return {}
         if not stamps.holds(self._layout.tree(digest), stamp):
             return {}
-        inodes = {record[0]: record[3] for record in stamp.files}
-        return {entry.sha256: inodes[entry.path] for entry in manifest.entries if entry.path in inodes}
+        records = stamp.records()
+        return {entry.sha256: records[entry.path][2] for entry in manifest.entries if entry.path in records}
 
     def publish(self, manifest: Manifest) -> list[Entry]:
         """Make the tree of ``manifest`` from blobs that the caller knows to be right.
@@ -153,7 +153,7 @@ class Trees:
             raise LookupError(digest)
         root = self._layout.tree(digest)
         old = stamps.load(self._layout.stamp(digest))
-        trusted = {} if rehash or old is None or not old.is_current else {record[0]: record for record in old.files}
+        trusted = {} if rehash or old is None or not old.is_current else old.records()
         self._move_strays(root, manifest)
         suspects = [entry for entry in manifest.entries if not _looks_as_stamped(root, entry, trusted.get(entry.path))]
         wrong = _wrong_entries(root, suspects)
@@ -168,7 +168,7 @@ class Trees:
     def inodes(self, digest: str) -> set[int]:
         """Return the inodes of a tree's files."""
         stamp = stamps.load(self._layout.stamp(digest))
-        return {record[3] for record in stamp.files} if stamp is not None else set()
+        return {inode for folder in stamp.folders for inode in folder.inodes} if stamp is not None else set()
 
     def _mend(self, root: str, entry: Entry) -> bool:
         """Put one file of a tree right; return whether its blob was."""
@@ -250,14 +250,14 @@ def _strays(root: str, folder: str, known_files: set[str], known_folders: set[st
             yield path
 
 
-def _looks_as_stamped(root: str, entry: Entry, record: Sequence[object] | None) -> bool:
+def _looks_as_stamped(root: str, entry: Entry, record: tuple[int, int, int] | None) -> bool:
     if record is None:
         return False
     try:
         status = os.lstat(f"{root}/{entry.path}")
     except OSError:
         return False
-    return list(record[1:]) == [status.st_size, status.st_mtime_ns, status.st_ino]
+    return record == (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _wrong_entries(root: str, suspects: Sequence[Entry]) -> list[Entry]:

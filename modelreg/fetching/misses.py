@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -257,6 +258,7 @@ class _Bringing:
         if not is_archive(file):
             return manifest, file
         folder = self._filling.scratch()
+        os.mkdir(folder)
         unpack(self._cache.layout.blob(manifest.entries[0].sha256), folder, name=file)
         return self._filling.add_folder(folder), None
 

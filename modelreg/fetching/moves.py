@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +120,9 @@ class Storage:
         if out_dir is None:
             if parsed.scheme == "file" and os.path.exists(parsed.path):
                 return parsed.path
-            out_dir = tempfile.mkdtemp(prefix="modelreg-")
+            from tempfile import mkdtemp
+
+            out_dir = mkdtemp(prefix="modelreg-")
         path = fetch(uri, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True)
         target = out_dir if path.is_dir() else os.path.join(out_dir, path.name)
         fetch(uri, to=target, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True, offline=True)
