@@ -12,9 +12,14 @@ from modelreg.cli.output import Group
 #: Where each command is, as ``module:attribute``.
 COMMANDS = {
     "artifacts": "modelreg.cli.artifacts:artifacts",
+    "cache": "modelreg.cli.cache:cache",
+    "cp": "modelreg.cli.fetch:cp",
     "doctor": "modelreg.cli.doctor:doctor",
     "experiments": "modelreg.cli.experiments:experiments",
+    "fetch": "modelreg.cli.fetch:fetch",
+    "ls": "modelreg.cli.fetch:ls",
     "models": "modelreg.cli.models:models",
+    "push": "modelreg.cli.fetch:push",
     "quickstart": "modelreg.cli.quickstart:quickstart",
     "registry": "modelreg.cli.registry:registry",
     "runs": "modelreg.cli.runs:runs",
