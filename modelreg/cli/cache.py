@@ -86,7 +86,7 @@ def verify(ctx: click.Context) -> None:
     found = opened.pruner.verify()
     damaged = [uris.get(tree, tree) for tree in found.damaged]
     message = (
-        f"verified {_count(found.trees, 'tree', 'trees')} and {_count(found.blobs, 'content', 'contents')} beside them; "
+        f"verified {_count(found.trees, 'tree', 'trees')} and {_count(found.blobs, 'content', 'contents')}; "
         f"mended {_count(len(found.mended), 'tree', 'trees')}"
     )
     output.done(

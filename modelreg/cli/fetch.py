@@ -40,7 +40,7 @@ def _pattern_options(command: F) -> F:
 @_progress_option
 @click.pass_obj
 def fetch(
-    output: Output, *, uri: str, allow: tuple[str, ...], ignore: tuple[str, ...], unpack: bool, **options: Any
+    output: Output, /, *, uri: str, allow: tuple[str, ...], ignore: tuple[str, ...], unpack: bool, **options: Any
 ) -> None:
     """Print the local path of a file or folder: from the cache where that is current, else from its source."""
     from modelreg.fetching.hits import fetch as fetch_uri
