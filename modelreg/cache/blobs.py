@@ -91,7 +91,13 @@ class Blobs:
             path: A file on the cache's own file system, which nobody writes any more.
             sha256: Its digest, in hex.
         """
-        files.protect(path)
+        try:
+            files.protect(path)
+        except PermissionError:
+            # Another user began it, and only the owner of a file changes its mode.
+            begun_by_other, path = path, self.scratch()
+            files.clone_or_copy(begun_by_other, path)
+            files.remove(begun_by_other)
         self._on_stage("blob written")
         self._publish(path, sha256)
 
@@ -138,7 +144,7 @@ class Blobs:
 
     def __iter__(self) -> Iterator[os.DirEntry[str]]:
         try:
-            folders = list(os.scandir(self._layout.blobs))
+            folders = [entry for entry in os.scandir(self._layout.blobs) if entry.is_dir()]
         except FileNotFoundError:
             return
         for folder in folders:

@@ -20,7 +20,8 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _CHUNK = 1 << 20
 # ioctl_ficlone(2): make one file share the extents of another, copied only when one of them is written.
 _FICLONE = 0x40049409
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
+# EFBIG: the file is larger than its file system, or a limit on the process, lets any be.
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 #: Asked for before the umask: contents are not to be written again, whoever owns them.
@@ -43,15 +44,26 @@ def translated(root: str) -> Iterator[None]:
             raise
         if error.errno in _FULL:
             raise CacheFull(
-                f"no space is left for the cache {root}",
+                f"no space is left for the cache {root}: {error.strerror}",
                 next_step="free some with 'modelreg cache prune', or set MODELREG_CACHE_DIR to another disk",
             ) from error
-        if error.errno in _UNWRITABLE and error.filename is not None and str(error.filename).startswith(root):
+        if error.errno in _UNWRITABLE and _is_about(error, root):
             raise CacheError(
                 f"the cache {root} cannot be written: {error.strerror}",
                 next_step="set MODELREG_CACHE_DIR to a folder that you may write",
             ) from error
         raise
+
+
+def _is_about(error: OSError, root: str) -> bool:
+    """Return whether ``error`` names something in ``root``, or a folder above it that ``root`` could not be made in."""
+    name = str(error.filename or "")
+    return bool(name) and (name.startswith(root) or root.startswith(name))
+
+
+def is_refusal(error: OSError) -> bool:
+    """Return whether ``error`` says that the disk is full or that it cannot be written."""
+    return error.errno in _FULL | _UNWRITABLE
 
 
 def write_new(path: str, data: bytes | bytearray | memoryview, *, mode: int = 0o666) -> None:

@@ -102,7 +102,8 @@ class Filling:
             CacheFull: They do not.
         """
         if size and self._max_size is not None:
-            self._cache.pruner.make_room(size, max_size=self._max_size, keep=self._key)
+            with files.translated(self._root):
+                self._cache.pruner.make_room(size, max_size=self._max_size, keep=self._key)
         free = shutil.disk_usage(self._root).free
         if size and free < size + SPARE_BYTES:
             raise CacheFull(

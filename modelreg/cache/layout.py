@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from modelreg.cache import files
 from modelreg.exceptions import CacheError, CacheTooNew
 
 #: The version of the format that this module reads and writes.
@@ -130,9 +131,10 @@ class Layout(NamedTuple):
             CacheTooNew: A newer modelreg wrote it.
             CacheError: It cannot be written.
         """
-        if self.check_version() and os.path.isdir(self.tmp) and os.path.isdir(self.leases):
+        folders = (self.blobs, self.manifests, self.trees, self.refs, self.partial, self.leases, self.tmp)
+        if self.check_version() and all(map(os.path.isdir, folders)):
             return
-        for folder in (self.blobs, self.manifests, self.trees, self.refs, self.partial, self.leases, self.tmp):
+        for folder in folders:
             os.makedirs(folder, exist_ok=True)
         _write_once(f"{self.root}/CACHEDIR.TAG", _CACHEDIR_TAG)
         # Last: a cache without it is made anew, one with it is whole.
@@ -141,15 +143,5 @@ class Layout(NamedTuple):
 
 def _write_once(path: str, data: bytes) -> None:
     """Write ``data`` under ``path`` unless it is there and not empty."""
-    try:
-        if os.path.getsize(path) > 0:
-            return
-    except FileNotFoundError:
-        pass
-    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
+    if not files.read(path):
+        files.write_atomic(path, data)

@@ -1,8 +1,8 @@
 """Leases keep a tree from eviction while someone uses it; locks keep two processes from downloading the same.
 
-Neither is needed for anything to be right. Both are plain files, made with ``O_EXCL`` (which NFS keeps) and named for
-or holding their owner; while the owner works, a thread sets their time, so that whoever cannot look for the process
-itself (it runs on another machine) can tell a living owner from a dead one.
+Neither is needed for anything to be right: a cache that cannot be written does without. Both are plain files, made
+with ``O_EXCL`` (which NFS keeps) and named for or holding their owner; while the owner works, a thread sets their time,
+so that whoever cannot look for the process itself (it runs on another machine) can tell a living owner from a dead one.
 """
 
 from __future__ import annotations
@@ -53,12 +53,25 @@ def heartbeat(path: str) -> Iterator[None]:
 def lease(layout: Layout, digest: str) -> Iterator[None]:
     """Keep the tree ``digest`` (hex) from being evicted by anyone for as long as the context lasts."""
     path = f"{layout.leases}/{digest}.{owner_name()}-{os.urandom(6).hex()}"
-    files.write_new(path, b"")
+    if not _can_make(path):
+        yield
+        return
     try:
         with heartbeat(path):
             yield
     finally:
         files.remove(path)
+
+
+def _can_make(path: str) -> bool:
+    """Make a lease; return whether the cache could be written."""
+    try:
+        files.write_new(path, b"")
+    except OSError as error:
+        if not files.is_refusal(error):
+            raise
+        return False
+    return True
 
 
 def leased_digests(layout: Layout, *, now: float) -> set[str]:
@@ -93,15 +106,10 @@ def lock(layout: Layout, key: str, *, is_done: Callable[[], bool]) -> Iterator[b
         is_done: Returns whether someone has done it; asked each time that a lock is let go.
     """
     path = f"{layout.leases}/{key}.lock"
-    waiting = _Waiting(path)
-    while not _take(path):
-        waiting.pause()
-        if not os.path.exists(path) and is_done():
-            yield False
-            return
-        if waiting.owner_is_dead():
-            # Two may see this at once and one remove the other's new lock: both work then, and both end right.
-            files.remove(path)
+    outcome = _wait_for(path, is_done)
+    if outcome is not _TAKEN:
+        yield outcome is _GOES_WITHOUT
+        return
     try:
         with heartbeat(path):
             yield True
@@ -109,12 +117,33 @@ def lock(layout: Layout, key: str, *, is_done: Callable[[], bool]) -> Iterator[b
         files.remove(path)
 
 
-def _take(path: str) -> bool:
+_TAKEN, _GOES_WITHOUT, _DONE = "taken", "goes without", "done"
+
+
+def _wait_for(path: str, is_done: Callable[[], bool]) -> str:
+    waiting = _Waiting(path)
+    while True:
+        outcome = _take(path)
+        if outcome is not None:
+            return outcome
+        waiting.pause()
+        if not os.path.exists(path) and is_done():
+            return _DONE
+        if waiting.owner_is_dead():
+            # Two may see this at once and one remove the other's new lock: both work then, and both end right.
+            files.remove(path)
+
+
+def _take(path: str) -> str | None:
+    """Try to make the lock file; return ``None`` if someone else has it."""
     try:
         files.write_new(path, owner_name().encode())
     except FileExistsError:
-        return False
-    return True
+        return None
+    except OSError:
+        # A cache that is read-only or full: what needs no room goes all the same, and what does says so itself.
+        return _GOES_WITHOUT
+    return _TAKEN
 
 
 class _Waiting:

@@ -91,14 +91,19 @@ def parse_manifest(text: bytes, *, digest: str) -> Manifest | None:
     """Return the manifest that ``text`` holds, ``None`` if it is not the one with ``digest`` (hex).
 
     Raises:
-        CacheError: It is the right text, and names paths that no manifest may name.
+        CacheError: It is the right text, and names what no manifest may name.
     """
     if hashlib.sha256(text).hexdigest() != digest:
         return None
-    manifest = Manifest(tuple(_entry(record) for record in json.loads(text)))
+    try:
+        manifest = Manifest(tuple(_entry(record) for record in json.loads(text)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CacheError(f"the manifest {digest} is no list of files") from error
     for entry in manifest.entries:
         if not is_plain_path(entry.path):
             raise CacheError(f"the manifest {digest} names the path {entry.path!r}, which leads out of its tree")
+        if not is_sha256(entry.sha256):
+            raise CacheError(f"the manifest {digest} names the content {entry.sha256!r}, which is no sha256 in hex")
     return manifest
 
 

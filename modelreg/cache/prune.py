@@ -95,7 +95,7 @@ class Pruner:
 
     def usage(self) -> Usage:
         """Return what the cache holds."""
-        sizes = [entry.stat(follow_symlinks=False).st_size for entry in self._blobs]
+        sizes = [_size(entry.path) for entry in self._blobs]
         partial_size = sum(_size(path) for path in _paths(self._layout.partial))
         keys = [key for key, _ in self._refs]
         return Usage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from modelreg.cache import files
@@ -95,11 +96,14 @@ class Refs:
 
     def touch(self, key: str, *, now: float) -> None:
         """Note that an answer was used; a read-only cache keeps no note."""
-        try:
-            os.utime(self._layout.ref(key), (now, now))
-        except OSError:
-            # A read-only cache, another user's file, or the ref has just been removed: the hit is none the worse.
-            return
+        path = self._layout.ref(key)
+        # A read-only cache, or the ref has just been removed: the hit is none the worse.
+        with suppress(OSError):
+            try:
+                os.utime(path, (now, now))
+            except PermissionError:
+                # Another user's file: whoever may write it may set its time to the present, and to no other.
+                os.utime(path)
 
     def remove(self, key: str) -> None:
         """Remove an answer and what belongs to it."""
