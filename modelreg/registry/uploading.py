@@ -26,7 +26,7 @@ def upload(source: Path, destination: Any) -> PushResult:
         InvalidInput: The destination is neither.
         StorageError: The storage failed, or cannot be written.
     """
-    from modelreg.cache.manifests import Entry, tree_digest
+    from modelreg.cache.manifests import Entry, pushed_digest
     from modelreg.storage import PushResult, open_backend
     from modelreg.storage.uploading import upload as push_files
     from modelreg.storageconfig import StorageSettings
@@ -39,7 +39,8 @@ def upload(source: Path, destination: Any) -> PushResult:
         raise InvalidInput(f"cannot upload to a {type(destination).__name__}", next_step="give a URI or S3Params")
     with open_backend(destination, settings=settings) as backend:
         files = push_files(backend, source)
-        digest = tree_digest(Entry(file.path, file.sha256, file.size, file.executable) for file in files)
+        is_file = source.is_file() and not backend.uri.is_folder
+        digest = pushed_digest([Entry(file.path, file.sha256, file.size) for file in files], is_file=is_file)
         return PushResult(backend.uri.normalised, digest, sum(file.size for file in files), files)
 
 
