@@ -159,7 +159,7 @@ class Additions(Operations):
             NotFound: There is none of that id.
             StoreError: The registry failed, or cannot delete.
         """
-        self._delete("serves", id)
+        self._delete("serve_models", id)
 
     def _delete(self, collection: str, id: str) -> None:
         self._require("delete", "cannot delete; archive instead")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TypeVar, cast
 
-from modelreg.client.operations import CONTRACT, Operations, quoted, read_resource
+from modelreg.client.operations import CONTRACT, Operations, finder, quoted, read_resource
 from modelreg.types.artifacts import Artifact, Metric, ModelArtifact, Parameter
 from modelreg.types.options import ListOptions, Page
 from modelreg.types.states import ArtifactTypeQueryParam
@@ -59,7 +58,7 @@ class ArtifactOperations(Operations):
             DuplicateError: Its name or its external id is taken.
             StoreError: The registry failed.
         """
-        return self._create(Artifact, "artifacts", artifact, find=None)
+        return self._create(Artifact, "artifacts", artifact, find=self.find_artifact, parent_resource_id=None)
 
     def update_artifact(self, artifact: A) -> A:
         """Return the artifact after its editable fields were written.
@@ -113,7 +112,9 @@ class ArtifactOperations(Operations):
             DuplicateError: Its name or its external id is taken.
             StoreError: The registry failed.
         """
-        return self._create(ModelArtifact, "model_artifacts", artifact, find=None)
+        return self._create(
+            ModelArtifact, "model_artifacts", artifact, find=self.find_model_artifact, parent_resource_id=None
+        )
 
     def update_model_artifact(self, artifact: ModelArtifact) -> ModelArtifact:
         """Return the model artifact after its editable fields were written.
@@ -173,7 +174,8 @@ class ArtifactOperations(Operations):
         if artifact.id is not None or isinstance(artifact, Parameter):
             # Done twice it is the same.
             return cast("A", read_resource(Artifact, self._session.post(f"{CONTRACT}/{path}", body, repeatable=True)))
-        # A metric that is posted twice has two points, and what has no name two objects: a lost answer stays lost.
-        can_be_found = artifact.name is not None and not isinstance(artifact, Metric)
-        find = partial(self.find_artifact, name=artifact.name, parent_resource_id=parent_id) if can_be_found else None
+        # A metric that is posted twice has two points: a lost answer stays lost.
+        find = (
+            None if isinstance(artifact, Metric) else finder(self.find_artifact, artifact, parent_resource_id=parent_id)
+        )
         return cast("A", self._post(Artifact, path, body, find=find))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 from typing import Any
 
 from modelreg.client.artifacts import A, ArtifactOperations
@@ -56,9 +55,7 @@ class ExperimentOperations(ArtifactOperations):
             DuplicateError: Its name or its external id is taken.
             StoreError: The registry failed.
         """
-        return self._create(
-            Experiment, "experiments", experiment, find=partial(self.find_experiment, name=experiment.name)
-        )
+        return self._create(Experiment, "experiments", experiment, find=self.find_experiment)
 
     def update_experiment(self, experiment: Experiment, *, only: Collection[str] | None = None) -> Experiment:
         """Return the experiment after its editable fields were written.
@@ -114,7 +111,8 @@ class ExperimentOperations(ArtifactOperations):
             ExperimentRun,
             path,
             run,
-            find=partial(self.find_experiment_run, name=run.name, parent_resource_id=experiment_id),
+            find=self.find_experiment_run,
+            parent_resource_id=experiment_id,
         )
 
     def find_experiment_run(
@@ -163,7 +161,8 @@ class ExperimentOperations(ArtifactOperations):
             ExperimentRun,
             "experiment_runs",
             run,
-            find=partial(self.find_experiment_run, name=run.name, parent_resource_id=run.experiment_id),
+            find=self.find_experiment_run,
+            parent_resource_id=run.experiment_id,
         )
 
     def update_experiment_run(self, run: ExperimentRun, *, only: Collection[str] | None = None) -> ExperimentRun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 
 from modelreg.client.operations import Operations, quoted
 from modelreg.types.models import ModelVersion, RegisteredModel
@@ -50,9 +49,7 @@ class ModelOperations(Operations):
             DuplicateError: Its name or its external id is taken.
             StoreError: The registry failed.
         """
-        return self._create(
-            RegisteredModel, "registered_models", model, find=partial(self.find_registered_model, name=model.name)
-        )
+        return self._create(RegisteredModel, "registered_models", model, find=self.find_registered_model)
 
     def update_registered_model(
         self, model: RegisteredModel, *, only: Collection[str] | None = None
@@ -110,7 +107,8 @@ class ModelOperations(Operations):
             ModelVersion,
             path,
             version,
-            find=partial(self.find_model_version, name=version.name, parent_resource_id=model_id),
+            find=self.find_model_version,
+            parent_resource_id=model_id,
         )
 
     def find_model_version(
@@ -159,7 +157,8 @@ class ModelOperations(Operations):
             ModelVersion,
             "model_versions",
             version,
-            find=partial(self.find_model_version, name=version.name, parent_resource_id=version.registered_model_id),
+            find=self.find_model_version,
+            parent_resource_id=version.registered_model_id,
         )
 
     def update_model_version(self, version: ModelVersion, *, only: Collection[str] | None = None) -> ModelVersion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -22,6 +23,9 @@ from modelreg.wire.registry_json import (
 
 R = TypeVar("R", bound=BaseResource)
 T = TypeVar("T")
+
+# How often a create is posted at most, each time after a look that did not find it.
+_ATTEMPTS = 3
 
 #: Where the contract's operations are, and modelreg's own.
 CONTRACT = "/api/model_registry/v1alpha3"
@@ -59,39 +63,58 @@ class Operations:
         body = unstructure_update(resource, fields)
         return read_resource(cls, self._session.patch(f"{CONTRACT}/{path}/{resource_id(resource)}", body))
 
-    def _create(self, cls: type[R], path: str, resource: R, *, find: Callable[[], R] | None) -> R:
+    def _create(self, cls: type[R], path: str, resource: R, *, find: Callable[..., R], **scope: str | None) -> R:
         """Return the new resource.
 
         Args:
             cls: Its class.
             path: Where it is posted.
             resource: What to create.
-            find: Finds it by its name; ``None`` where it has none, so that a lost answer stays lost.
+            find: Finds it, by its name within ``scope`` or by its external id.
+            scope: Where its name is unique, as arguments of ``find``.
         """
-        body = unstructure_create(resource)
-        return self._post(cls, path, body, find=find if resource_name(resource) else None)
+        return self._post(cls, path, unstructure_create(resource), find=finder(find, resource, **scope))
 
     def _post(self, cls: type[R], path: str, body: dict[str, Any], *, find: Callable[[], R] | None) -> R:
-        try:
-            return read_resource(cls, self._session.post(f"{CONTRACT}/{path}", body))
-        except StoreError as error:
-            if not error.maybe_done or find is None:
-                raise
-            return self._resolve(cls, path, body, find, error)
+        """Return the new resource. Where the answer is lost it is looked up, and posted again only if it is not there.
 
-    def _resolve(self, cls: type[R], path: str, body: dict[str, Any], find: Callable[[], R], lost: StoreError) -> R:
-        """Find out what became of a create whose answer was lost: names are unique, so there is one object or none."""
-        try:
-            found = find()
-        except NotFound:
+        Args:
+            cls: Its class.
+            path: Where it is posted.
+            body: What to post.
+            find: Finds what ``body`` describes; ``None`` where nothing can, so that a lost answer stays lost.
+        """
+        lost: StoreError | None = None
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return read_resource(cls, self._session.post(f"{CONTRACT}/{path}", body))
-            except DuplicateError:
-                # The first request arrived after all, between the two.
-                found = find()
-        if not _says(found, body):
-            raise DuplicateError(f"{body.get('name')!r} is taken by another {cls.__name__}") from lost
-        return found
+            except StoreError as error:
+                # Taken, after an answer was lost: perhaps by that very request.
+                is_ours = isinstance(error, DuplicateError) and lost is not None
+                if find is None or not (error.maybe_done or is_ours):
+                    raise
+                lost = error
+            try:
+                return _same(find(), body, lost)
+            except NotFound:
+                if attempt == _ATTEMPTS:
+                    raise lost from None
+
+
+def finder(find: Callable[..., R], resource: BaseResource, **scope: str | None) -> Callable[[], R] | None:
+    """Return what finds a resource: by its name where that is unique, else by its external id, ``None`` without both.
+
+    Args:
+        find: An operation that finds one.
+        resource: What to find.
+        scope: Where its name is unique, as arguments of ``find``; a ``None`` says that this is not known.
+    """
+    name = resource_name(resource)
+    if name and None not in scope.values():
+        return partial(find, name=name, **scope)
+    return partial(find, external_id=resource.external_id) if resource.external_id else None
 
 
 def read_resource(cls: type[R], answer: Any) -> R:
@@ -142,10 +165,10 @@ def quoted(text: str | None) -> str:
     """Return an id as one segment of a path.
 
     Raises:
-        InvalidInput: It is empty.
+        InvalidInput: It is empty, or one that would lead elsewhere.
     """
-    if not text:
-        raise InvalidInput("the id is empty", next_step="use one that the registry returned")
+    if not text or text in {".", ".."}:
+        raise InvalidInput(f"{text!r} is not an id", next_step="use one that the registry returned")
     return quote(str(text), safe="")
 
 
@@ -168,7 +191,13 @@ def _parameters(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-def _says(resource: BaseResource, body: Mapping[str, Any]) -> bool:
-    """Return whether a resource says all that ``body`` does."""
-    there = unstructure(resource)
-    return all(there.get(name) == value for name, value in body.items())
+def _same(found: R, body: Mapping[str, Any], lost: StoreError) -> R:
+    """Return what was found if it says all that was posted: whoever posted it, it is what was asked for.
+
+    Raises:
+        DuplicateError: It is another's.
+    """
+    there = unstructure(found)
+    if all(there.get(name) == value for name, value in body.items()):
+        return found
+    raise DuplicateError(f"{resource_name(found)!r} is taken by another {type(found).__name__}") from lost

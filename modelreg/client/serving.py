@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from modelreg.client.operations import Operations, quoted
+from modelreg.exceptions import NotFound
+from modelreg.http.paging import iterate
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.types.options import ListOptions, Page
 from modelreg.types.serving import InferenceService, ServeModel, ServingEnvironment
@@ -56,7 +58,7 @@ class ServingOperations(Operations):
             ServingEnvironment,
             "serving_environments",
             environment,
-            find=partial(self.find_serving_environment, name=environment.name),
+            find=self.find_serving_environment,
         )
 
     def update_serving_environment(self, environment: ServingEnvironment) -> ServingEnvironment:
@@ -109,7 +111,8 @@ class ServingOperations(Operations):
             InferenceService,
             path,
             service,
-            find=partial(self.find_inference_service, name=service.name, parent_resource_id=environment_id),
+            find=self.find_inference_service,
+            parent_resource_id=environment_id,
         )
 
     def find_inference_service(
@@ -162,9 +165,8 @@ class ServingOperations(Operations):
             InferenceService,
             "inference_services",
             service,
-            find=partial(
-                self.find_inference_service, name=service.name, parent_resource_id=service.serving_environment_id
-            ),
+            find=self.find_inference_service,
+            parent_resource_id=service.serving_environment_id,
         )
 
     def update_inference_service(self, service: InferenceService) -> InferenceService:
@@ -231,4 +233,12 @@ class ServingOperations(Operations):
             StoreError: The registry failed.
         """
         path = f"inference_services/{quoted(service_id)}/serves"
-        return self._create(ServeModel, path, serve, find=None)
+        return self._create(ServeModel, path, serve, find=partial(self._find_serve, service_id))
+
+    def _find_serve(self, service_id: str, *, name: str | None = None, external_id: str | None = None) -> ServeModel:
+        # The contract has no operation that finds one, and Kubeflow's server lists all whatever name it is given.
+        read = partial(self.get_inference_service_serves, service_id, name=name, external_id=external_id)
+        for serve in iterate(read):
+            if name in {None, serve.name} and external_id in {None, serve.external_id}:
+                return serve
+        raise NotFound(f"inference service {service_id} has no such serving action")
