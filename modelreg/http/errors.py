@@ -7,7 +7,13 @@ import re
 from typing import Any, TypeVar
 
 import requests
-from urllib3.exceptions import IncompleteRead, NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    IncompleteRead,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
 from modelreg.exceptions import (
     BadRequest,
@@ -48,20 +54,28 @@ _TAKEN = re.compile(r"already exists|duplicate|unique|is taken", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 
-def decode(response: requests.Response) -> Any:
-    """Return the JSON value that a successful answer holds; ``None`` where it has no body.
+def decode(response: requests.Response, *, secret: str | None = None) -> Any:
+    """Return the JSON value that a successful answer holds; ``None`` where it says that it has no body.
+
+    Args:
+        response: The answer.
+        secret: The token that was sent, as for :func:`from_response`.
 
     Raises:
         ServerError: The body is not JSON, such as a page of a proxy, or was cut short.
     """
     body = response.content
     if not body:
-        return None
+        if response.status_code == 204 or response.headers.get("Content-Length") == "0":
+            return None
+        # The connection ended before the headers did, or right after them.
+        raise truncated(response, "the answer has no body")
     try:
         return json.loads(body)
     except ValueError as error:
         if _is_html(response):
-            raise _of_answer(ServerError, response, _html_message(response), "check the address") from error
+            message = _html_message(_text(response, secret))
+            raise _of_answer(ServerError, response, message, "check the address") from error
         raise truncated(response, f"the answer is not JSON, or was cut short: {error}") from error
 
 
@@ -79,9 +93,8 @@ def from_response(response: requests.Response, *, secret: str | None = None) -> 
         response: The answer.
         secret: The token that was sent, which a server may repeat in its message: it is taken out.
     """
-    message, field = _server_message(response)
-    if secret:
-        message = message.replace(secret, REDACTED)
+    message, field = _server_message(response, _text(response, secret))
+    message = _without(secret, message)[:_LONGEST_MESSAGE]
     kind, next_step = _kind(response, message)
     error = _of_answer(kind, response, message, next_step)
     error.field = field
@@ -114,8 +127,10 @@ def _no_answer(error: Exception, where: str) -> StoreError:
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return TimedOut(f"{where}: no connection in time", next_step="check the address, the network and the proxy")
     if _never_sent(error):
+        through = " through the proxy" if isinstance(error, requests.exceptions.ProxyError) else ""
         return Unreachable(
-            f"{where}: cannot connect: {_cause(error)}", next_step="check the address, and that the server runs"
+            f"{where}: cannot connect{through}: {_cause(error)}",
+            next_step="check the address, and that the server runs",
         )
     if isinstance(error, requests.exceptions.Timeout) or isinstance(_reason(error), ReadTimeoutError):
         return _maybe_done(TimedOut(f"{where}: no answer in time", next_step="give a longer timeout"))
@@ -135,16 +150,19 @@ def _maybe_done(error: StoreError) -> StoreError:
 
 
 def _never_sent(error: Exception) -> bool:
-    # A proxy that cannot be reached is a ProxyError; once it is connected to, its failures are ordinary ones.
-    if isinstance(error, requests.exceptions.ProxyError):
+    reason = _reason(error)
+    if isinstance(reason, NewConnectionError | NameResolutionError | ConnectTimeoutError):
         return True
-    return isinstance(_reason(error), NewConnectionError | NameResolutionError)
+    # A proxy that opens no tunnel is an OSError and nothing more special. A connection that broke after the request
+    # went out may be a ProxyError, too.
+    return isinstance(error, requests.exceptions.ProxyError) and type(reason) is OSError
 
 
 def _reason(error: BaseException) -> Any:
-    """Return what urllib3 says behind what requests raised."""
+    """Return what urllib3 says behind what requests raised, and behind what it takes for trouble with the proxy."""
     inner = error.args[0] if error.args else None
-    return getattr(inner, "reason", None) or inner
+    reason = getattr(inner, "reason", None) or inner
+    return getattr(reason, "original_error", reason)
 
 
 def _cause(error: BaseException) -> str:
@@ -178,30 +196,38 @@ def _of_answer(kind: type[E], response: requests.Response, message: str, next_st
     )
 
 
-def _server_message(response: requests.Response) -> tuple[str, str | None]:
+def _text(response: requests.Response, secret: str | None) -> str:
+    # Before anything is cut off: of half a secret nobody would know that it is one.
+    return _without(secret, response.content.decode("utf-8", errors="replace"))
+
+
+def _without(secret: str | None, text: str) -> str:
+    return text.replace(secret, REDACTED) if secret else text
+
+
+def _server_message(response: requests.Response, text: str) -> tuple[str, str | None]:
     """Return what the server says went wrong, and the field that it names, if any."""
     if response.is_redirect:
         return f"it redirects to {redact_url(response.headers['Location'])}", None
     if _is_html(response):
-        return _html_message(response), None
+        return _html_message(text), None
     try:
-        body = json.loads(response.content)
+        body = json.loads(text)
     except ValueError:
-        text = response.content.decode("utf-8", errors="replace").strip()
-        return redact_text(text)[:_LONGEST_MESSAGE] or (response.reason or "no message"), None
+        return redact_text(text.strip()) or (response.reason or "no message"), None
     if not isinstance(body, dict):
-        return redact_text(str(body))[:_LONGEST_MESSAGE], None
+        return redact_text(str(body)), None
     message = redact_text(str(body.get("message") or body.get("error") or body.get("code") or "no message"))
     named = _FIELD.search(message)
     field = body.get("field") or (named.group(1) if named else None)
-    return message[:_LONGEST_MESSAGE], field if isinstance(field, str) else None
+    return message, field if isinstance(field, str) else None
 
 
 def _is_html(response: requests.Response) -> bool:
     return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
 
 
-def _html_message(response: requests.Response) -> str:
-    title = _TITLE.search(response.content.decode("utf-8", errors="replace"))
+def _html_message(text: str) -> str:
+    title = _TITLE.search(text)
     named = f" titled {redact_text(title.group(1))[:100]!r}" if title else ""
     return f"the answer is a web page{named}, not the registry's"

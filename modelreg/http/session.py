@@ -168,7 +168,7 @@ class RegistrySession:
                 response = self._send(method, url, content, token)
         if response.status_code >= 300:
             raise from_response(response, secret=token)
-        return decode(response)
+        return decode(response, secret=token)
 
     def _send(self, method: str, url: str, content: bytes | None, token: str | None) -> requests.Response:
         headers = dict(_HEADERS)
@@ -236,7 +236,7 @@ def _send_options(base_url: str, verify: str | os.PathLike[str] | None) -> dict[
 
 
 def _refuse_plain_token(base_url: str, auth: TokenSource) -> None:
-    if isinstance(auth, NoToken) or not base_url.startswith("http://") or is_loopback(base_url):
+    if isinstance(auth, NoToken) or not base_url.lower().startswith("http://") or is_loopback(base_url):
         return
     raise InvalidInput(
         f"a token would go unencrypted to {redact_url(base_url)}",
