@@ -75,9 +75,10 @@ def load(path: str) -> Stamp | None:
         return None
     try:
         boot, folders = json.loads(text.decode())
-        return Stamp(boot, [Folder(*folder) for folder in folders])
+        stamp = Stamp(boot, [Folder(*folder) for folder in folders])
     except (ValueError, TypeError):
         return None
+    return stamp if stamp.folders else None
 
 
 def save(path: str, stamp: Stamp) -> None:
@@ -119,17 +120,20 @@ def parents(path: str) -> list[str]:
 
 def holds(root: str, stamp: Stamp) -> bool:
     """Return whether everything under ``root`` still looks as ``stamp`` says: one stat per file and folder."""
-    # Which files there are beside it does not matter to whom is given the path of the only one.
-    is_alone = len(stamp.folders) == 1 and len(stamp.folders[0].names) == 1
+    root_folder = stamp.folders[0]
     try:
-        return all(_folder_holds(root, folder, skip_folder=is_alone) for folder in stamp.folders)
-    except OSError:
+        if len(stamp.folders) == 1 and len(root_folder.names) == 1:
+            # Which files there are beside it does not matter to whom is given the path of the only one.
+            return _files_hold([f"{root}/{root_folder.names[0]}"], root_folder, None)
+        return all(_folder_holds(root, folder) for folder in stamp.folders)
+    except (OSError, ValueError, TypeError):
+        # Something is gone, or the stamp is not one that this module wrote.
         return False
 
 
-def _folder_holds(root: str, folder: Folder, *, skip_folder: bool) -> bool:
+def _folder_holds(root: str, folder: Folder) -> bool:
     path = f"{root}/{folder.path}" if folder.path else root
-    if not skip_folder and os.stat(path).st_mtime_ns != folder.mtime_ns:
+    if os.stat(path).st_mtime_ns != folder.mtime_ns:
         return False
     if len(folder.names) < _WORTH_OPENING or not _HAS_DIR_FD:
         return _files_hold([f"{path}/{name}" for name in folder.names], folder, None)
