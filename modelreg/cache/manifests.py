@@ -96,19 +96,18 @@ def parse_manifest(text: bytes, *, digest: str) -> Manifest | None:
     if hashlib.sha256(text).hexdigest() != digest:
         return None
     try:
-        manifest = Manifest(tuple(_entry(record) for record in json.loads(text)))
-    except (ValueError, TypeError, KeyError) as error:
+        return Manifest(tuple(_entry(record, digest) for record in json.loads(text)))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CacheError(f"the manifest {digest} is no list of files") from error
-    for entry in manifest.entries:
-        if not is_plain_path(entry.path):
-            raise CacheError(f"the manifest {digest} names the path {entry.path!r}, which leads out of its tree")
-        if not is_sha256(entry.sha256):
-            raise CacheError(f"the manifest {digest} names the content {entry.sha256!r}, which is no sha256 in hex")
-    return manifest
 
 
-def _entry(record: dict[str, Any]) -> Entry:
-    return Entry(record["path"], record["sha256"], record["size"], record["executable"])
+def _entry(record: dict[str, Any], digest: str) -> Entry:
+    entry = Entry(record["path"], record["sha256"], record["size"], record["executable"])
+    if not is_plain_path(entry.path):
+        raise CacheError(f"the manifest {digest} names the path {entry.path!r}, which leads out of its tree")
+    if not is_sha256(entry.sha256):
+        raise CacheError(f"the manifest {digest} names the content {entry.sha256!r}, which is no sha256 in hex")
+    return entry
 
 
 def is_plain_path(path: str) -> bool:
