@@ -59,6 +59,10 @@ def server_owned(default: Any = None) -> Any:
     return field(default=default, kw_only=True, on_setattr=setters.frozen)
 
 
+def _given_properties(properties: CustomProperties | None) -> CustomProperties:
+    return {} if properties is None else properties
+
+
 @attrs.define(kw_only=True)
 class BaseResource:
     """What every resource has.
@@ -69,7 +73,7 @@ class BaseResource:
         last_update_time_since_epoch: Milliseconds since the epoch; set by the registry.
         description: Free text.
         external_id: Id in another system, unique among resources of one type.
-        custom_properties: The user's own properties.
+        custom_properties: The user's own properties; ``None`` becomes an empty dict.
     """
 
     #: Fields that the contract lets a PATCH change, by their Python names; set by each class.
@@ -80,4 +84,4 @@ class BaseResource:
     last_update_time_since_epoch: int | None = server_owned()
     description: str | None = None
     external_id: str | None = None
-    custom_properties: CustomProperties = field(factory=dict)
+    custom_properties: CustomProperties = field(factory=dict, converter=_given_properties)

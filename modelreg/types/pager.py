@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from threading import Lock
 from typing import Any, TypeVar
 
 import attrs
@@ -45,7 +46,7 @@ class Pager(Iterator[T], AsyncIterator[T]):
 
     It yields each item once; :meth:`restart` begins anew, and so does every option set after the first page. A page
     that cannot be read raises, and the next step of the iteration tries it again. ``async for`` reads each page in a
-    thread, so the event loop goes on meanwhile.
+    thread, so the event loop goes on meanwhile. Tasks may share a pager, and a step that is cancelled loses nothing.
 
     Args:
         read_page: Returns the page that the options describe.
@@ -61,6 +62,7 @@ class Pager(Iterator[T], AsyncIterator[T]):
         self._read_page = read_page
         self._options = ListOptions() if options is None else options
         self._limit: int | None = None
+        self._reading = Lock()
         self.restart()
 
     def restart(self) -> Pager[T]:
@@ -166,10 +168,14 @@ class Pager(Iterator[T], AsyncIterator[T]):
         return self._items.popleft()
 
     def _fetch(self) -> None:
-        walk = self._walk
-        page = self._read_page(self._page_options(walk.token))
-        walk.move_on(page.next_page_token)
-        self._items.extend(page.items[: self._left])
+        # One at a time: tasks that share the pager, and a step after a cancelled one, whose thread still reads.
+        with self._reading:
+            walk, items = self._walk, self._items
+            if items or self._ended:
+                return
+            page = self._read_page(self._page_options(walk.token))
+            walk.move_on(page.next_page_token)
+            items.extend(page.items[: self._left])
 
     def _page_options(self, token: str | None) -> ListOptions:
         size = self._options.page_size

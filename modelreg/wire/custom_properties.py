@@ -42,18 +42,45 @@ def unstructure_properties(properties: Mapping[str, MetadataValue]) -> dict[str,
     """Return custom properties as the registry's tagged values.
 
     Raises:
-        UnsupportedType: A key is not text, or a value is of a kind or size that the registry cannot hold.
+        UnsupportedType: ``properties`` is no mapping, a key is not text, or a value is of a kind or size that the
+            registry cannot hold.
 
     Example:
         >>> unstructure_properties({"layers": 12})
         {'layers': {'metadataType': 'MetadataIntValue', 'int_value': '12'}}
     """
+    if not isinstance(properties, Mapping):
+        raise UnsupportedType(f"custom properties are a dict, not a {type(properties).__name__}")
     return {_checked_key(key): _unstructure_value(key, value) for key, value in properties.items()}
 
 
+def structure_integer(value: Any) -> int:
+    """Return an integer of the proto3 JSON mapping: a number without a fraction, or text, as 64 bits are written.
+
+    Raises:
+        TypeError: ``value`` is neither a number nor text.
+        ValueError: It is, but no integer.
+        OverflowError: It is infinite.
+
+    Example:
+        >>> structure_integer("12"), structure_integer(12.0)
+        (12, 12)
+    """
+    number = int(_checked_number(value))
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"{value!r} is not an integer")
+    return number
+
+
 def structure_double(value: Any) -> float:
-    """Return a double of the proto3 JSON mapping: a number, or text such as ``"NaN"`` and ``"-Infinity"``."""
-    return float(value)
+    """Return a double of the proto3 JSON mapping: a number, or text such as ``"NaN"`` and ``"-Infinity"``.
+
+    Raises:
+        TypeError: ``value`` is neither a number nor text.
+        ValueError: It is text that is no number.
+        OverflowError: It is an integer that no double can hold.
+    """
+    return float(_checked_number(value))
 
 
 def unstructure_double(value: float) -> float | str:
@@ -73,7 +100,7 @@ def unstructure_double(value: float) -> float | str:
 def _structure_value(obj: Any) -> MetadataValue:
     try:
         return _READERS[obj[_TAG]](obj)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return UnknownValue(obj)
 
 
@@ -82,7 +109,7 @@ def _read_bool(obj: Mapping[str, Any]) -> bool:
 
 
 def _read_int(obj: Mapping[str, Any]) -> int:
-    value = int(obj["int_value"])
+    value = structure_integer(obj["int_value"])
     if value not in _INT32:
         raise ValueError(value)
     return value
@@ -102,6 +129,13 @@ def _read_struct(obj: Mapping[str, Any]) -> StructValue:
 
 def _read_proto(obj: Mapping[str, Any]) -> ProtoValue:
     return ProtoValue(_checked(obj["type"], str), _checked(obj["proto_value"], str))
+
+
+def _checked_number(value: Any) -> Any:
+    # bool is an int to isinstance and to int() and float(), and no number in JSON.
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError(f"{value!r} is not a number")
+    return value
 
 
 def _checked(value: Any, kind: type[V]) -> V:
@@ -132,12 +166,14 @@ def _unstructure_value(key: str, value: MetadataValue) -> dict[str, Any]:
 
 
 def _write_int(key: str, value: int) -> dict[str, Any]:
-    if value not in _INT32:
+    # A range compares a subclass of int, such as an IntEnum, with its four billion integers one by one.
+    number = int(value)
+    if number not in _INT32:
         raise UnsupportedType(
-            f"custom property {key!r} is {value}, and the registry's integers have 32 bits",
-            next_step=f"give a float or a str, such as str({value})",
+            f"custom property {key!r} is {number}, and the registry's integers have 32 bits",
+            next_step=f"give a float or a str, such as str({number})",
         )
-    return {_TAG: "MetadataIntValue", "int_value": str(int(value))}
+    return {_TAG: "MetadataIntValue", "int_value": str(number)}
 
 
 _WRITERS: tuple[tuple[type, Callable[[str, Any], dict[str, Any]]], ...] = (

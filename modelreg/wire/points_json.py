@@ -9,6 +9,7 @@ from modelreg.exceptions import InvalidInput
 from modelreg.types.options import Page
 from modelreg.types.points import MetricPoint
 from modelreg.wire.custom_properties import structure_double
+from modelreg.wire.registry_json import structure_page_token
 
 
 def structure_points(obj: Mapping[str, Any]) -> Page[MetricPoint]:
@@ -24,8 +25,8 @@ def structure_points(obj: Mapping[str, Any]) -> Page[MetricPoint]:
     """
     try:
         points = [_point(item) for item in obj.get("items") or ()]
-        return Page(points, obj.get("nextPageToken") or "")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return Page(points, structure_page_token(obj))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"not a page of points: {error!r}") from error
 
 

@@ -20,7 +20,13 @@ from modelreg.exceptions import InvalidInput, TypeNotFound
 from modelreg.types.artifacts import ARTIFACT_CLASSES, Artifact
 from modelreg.types.base import BaseResource
 from modelreg.types.options import Page
-from modelreg.wire.custom_properties import structure_properties, unstructure_double, unstructure_properties
+from modelreg.wire.custom_properties import (
+    structure_double,
+    structure_integer,
+    structure_properties,
+    unstructure_double,
+    unstructure_properties,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +91,19 @@ def structure_page(cls: type[R], obj: Mapping[str, Any]) -> Page[R]:
     if not isinstance(items, list):
         raise InvalidInput(f"not a page of {cls.__name__}: its items are a {type(items).__name__}")
     read: Callable[[Mapping[str, Any]], Any] = structure_artifact if cls is Artifact else partial(structure, cls)
-    return Page([read(item) for item in items], obj.get("nextPageToken") or "")
+    return Page([read(item) for item in items], structure_page_token(obj))
+
+
+def structure_page_token(obj: Mapping[str, Any]) -> str:
+    """Return the token of the page after the one that a JSON object describes; empty where there is none.
+
+    Raises:
+        InvalidInput: What is there is no token.
+    """
+    try:
+        return _structure_text(obj.get("nextPageToken") or "", str)
+    except TypeError as error:
+        raise InvalidInput(f"not a page: its nextPageToken is wrong: {error}") from error
 
 
 def unstructure(resource: BaseResource) -> dict[str, Any]:
@@ -176,6 +194,9 @@ def _converter() -> Converter:
 
     converter = Converter()
     converter.register_structure_hook(str, _structure_text)
+    converter.register_structure_hook_func(lambda hint: hint == list[str], _structure_texts)
+    converter.register_structure_hook(int, lambda value, _: structure_integer(value))
+    converter.register_structure_hook(float, lambda value, _: structure_double(value))
     converter.register_structure_hook_factory(_is_enumeration, _enumeration_reader)
     converter.register_unstructure_hook_factory(_is_enumeration, lambda _: _unstructure_enumeration)
     converter.register_structure_hook_factory(attrs.has, partial(_class_reader, converter))
@@ -231,6 +252,13 @@ def _structure_text(value: Any, _: type[str]) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"{value!r} is not text")
+
+
+def _structure_texts(values: Any, _: type[list[str]]) -> list[str]:
+    # A str and a dict can be iterated, and are no list.
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is not a list")
+    return [_structure_text(value, str) for value in values]
 
 
 def _is_enumeration(hint: Any) -> bool:
