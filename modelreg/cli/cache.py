@@ -85,10 +85,8 @@ def verify(ctx: click.Context) -> None:
     uris = {ref.tree: ref.uri for _, ref in opened.refs}
     found = opened.pruner.verify()
     damaged = [uris.get(tree, tree) for tree in found.damaged]
-    message = (
-        f"verified {_count(found.trees, 'tree', 'trees')} and {_count(found.blobs, 'content', 'contents')}; "
-        f"mended {_count(len(found.mended), 'tree', 'trees')}"
-    )
+    hashed = f"{_count(found.trees, 'tree', 'trees')} and {_count(found.blobs, 'content', 'contents')} beside them"
+    message = f"verified {hashed}; mended {_count(len(found.mended), 'tree', 'trees')}"
     output.done(
         f"{message}, and to be fetched again: {', '.join(damaged)}" if damaged else message,
         {**found._asdict(), "fetch_again": damaged},

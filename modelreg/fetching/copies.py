@@ -46,6 +46,8 @@ def copy_out(cache: Cache, ref: Ref, target: str) -> Path:
                 only = next(entry for entry in manifest.entries if entry.path == ref.file)
                 _copy_into({target: only}, root)
             elif os.path.lexists(target):
+                if not os.path.isdir(target):
+                    raise _conflict(target)
                 _copy_into({f"{target}/{entry.path}": entry for entry in manifest.entries}, root)
             else:
                 _copy_whole(manifest.entries, root, target)
@@ -91,7 +93,11 @@ def _is_there(target: str, entry: Entry) -> bool:
         return False
     if os.path.isfile(target) and os.path.getsize(target) == entry.size and files.hash_file(target) == entry.sha256:
         return True
-    raise InvalidInput(
+    raise _conflict(target)
+
+
+def _conflict(target: str) -> InvalidInput:
+    return InvalidInput(
         f"{target} is there already, and is not what was fetched", next_step="remove it, or choose another path"
     )
 

@@ -12,6 +12,7 @@ from modelreg.storage.uri import parse_uri
 
 if TYPE_CHECKING:
     from modelreg.fetching.progress import ProgressOption
+    from modelreg.storage.backends import Backend
     from modelreg.storage.model import PushResult
 
 
@@ -69,13 +70,26 @@ def open(uri: str | os.PathLike[str], mode: str = "rb", **options: Any) -> Any: 
     from modelreg.storage.backends import open_backend
 
     backend = open_backend(parse_uri(uri))
-    file = backend.filesystem().open(backend.filesystem_path(), mode, **options)
+    files, path = backend.filesystem(), backend.filesystem_path()
+    try:
+        file = files.open(path, mode, **options)
+    except OSError as error:
+        # Each filesystem says in its own way that it cannot open a folder: it is none, or denied, or not there.
+        if not files.isdir(path):
+            raise
+        raise _is_folder(backend) from error
     # Filesystems over object storages open a folder as if it were an empty file.
     details = getattr(file, "details", None) if "r" in mode else None
     if isinstance(details, dict) and details.get("type") == "directory":
         file.close()
-        raise InvalidInput(f"{backend.uri.normalised} is a folder, not a file")
+        raise _is_folder(backend)
     return file
+
+
+def _is_folder(backend: Backend) -> InvalidInput:
+    return InvalidInput(
+        f"{backend.uri.normalised} is a folder, not a file", next_step="fetch it, or open a file that is in it"
+    )
 
 
 def filesystem(uri: str | os.PathLike[str]) -> Any:
@@ -117,13 +131,13 @@ class Storage:
             StorageError: The source failed or could not be reached.
         """
         parsed = parse_uri(uri)
+        if out_dir is None and parsed.scheme == "file" and os.path.exists(parsed.path):
+            return parsed.path
+        path = fetch(uri, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True)
         if out_dir is None:
-            if parsed.scheme == "file" and os.path.exists(parsed.path):
-                return parsed.path
             from tempfile import mkdtemp
 
             out_dir = mkdtemp(prefix="modelreg-")
-        path = fetch(uri, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True)
         target = out_dir if path.is_dir() else os.path.join(out_dir, path.name)
         fetch(uri, to=target, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns, unpack=True, offline=True)
         return out_dir

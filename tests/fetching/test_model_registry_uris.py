@@ -1,0 +1,296 @@
+"""``model-registry://``: what it names, what of a registry's answer is followed, and the digest it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import modelreg
+from modelreg import ModelRegistry
+from modelreg.exceptions import AccessDenied, DigestMismatch, InvalidInput, InvalidURI, NotFound, StoreError
+from modelreg.fetching.misses import Fetcher
+from modelreg.fetching.resolving import Found, ModelAddress, Registry, connect, parse_address, resolve
+from modelreg.storage import parse_uri
+from modelreg.testing.registry import serve_registry
+from modelreg.types import ArtifactState, ModelArtifact
+
+MakeFolder = Callable[[dict[str, bytes]], Path]
+ReadFolder = Callable[[Path], dict[str, bytes]]
+FILES = {"config.json": b"{}", "weights.bin": b"one"}
+
+
+@pytest.fixture
+def registry() -> Iterator[ModelRegistry]:
+    """The registry that the environment names: this machine's own."""
+    with ModelRegistry(author="ann") as registry:
+        yield registry
+
+
+def register(registry: ModelRegistry, version: str, uri: str, name: str = "fraud") -> None:
+    registry.register_model(name, uri, version, "onnx", "1")
+
+
+def remote(registry: ModelRegistry) -> Callable[[str | None], AbstractContextManager[Registry]]:
+    """The same registry as one that others run."""
+
+    @contextmanager
+    def connect_to(_: str | None) -> Iterator[Registry]:
+        yield Registry(registry.api, is_local=False)
+
+    return connect_to
+
+
+# The grammar
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("model-registry://fraud", ModelAddress("fraud")),
+        ("model-registry://fraud/1.0.0", ModelAddress("fraud", "1.0.0")),
+        ("model-registry://llama-3.1/v2", ModelAddress("llama-3.1", "v2")),
+        ("model-registry://host/fraud/1", ModelAddress("fraud", "1", host="host")),
+        ("model-registry://host:8080/fraud", ModelAddress("fraud", host="host:8080")),
+        ("model-registry://[::1]:8080/fraud/1", ModelAddress("fraud", "1", host="[::1]:8080")),
+        ("model-registry://fraud/1?artifact=onnx", ModelAddress("fraud", "1", "onnx")),
+        ("model-registry://team%2Ffraud/a%20b", ModelAddress("team/fraud", "a b")),
+    ],
+)
+def test_a_uri_names_a_model(uri: str, address: ModelAddress):
+    assert parse_address(parse_uri(uri)) == address
+
+
+@pytest.mark.parametrize(
+    "uri", ["model-registry://", "model-registry://host/fraud/1/more", "model-registry://fraud?version=1"]
+)
+def test_what_names_no_model_is_refused(uri: str):
+    with pytest.raises(InvalidURI, match="MODEL"):
+        resolve(parse_uri(uri))
+
+
+# What it stands for
+
+
+def test_a_version_stands_for_the_files_of_its_artifact(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder
+):
+    register(registry, "1", folder(FILES).as_uri())
+
+    assert read_folder(modelreg.fetch("model-registry://fraud/1")) == FILES
+
+
+def test_without_a_version_it_stands_for_the_newest_live_one(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder
+):
+    for version in ("1", "2", "3"):
+        register(registry, version, folder({"version": version.encode()}).as_uri())
+    newest = registry.get_model_version("fraud", "3")
+    assert newest is not None
+    registry.archive(newest)
+
+    assert read_folder(modelreg.fetch("model-registry://fraud")) == {"version": b"2"}
+
+
+def test_a_version_that_is_registered_later_is_the_next_answer(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder
+):
+    register(registry, "1", folder({"version": b"1"}).as_uri())
+    modelreg.fetch("model-registry://fraud")
+
+    register(registry, "2", folder({"version": b"2"}).as_uri())
+
+    assert read_folder(modelreg.fetch("model-registry://fraud")) == {"version": b"2"}
+
+
+def test_an_artifact_can_be_named(registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder):
+    register(registry, "1", folder(FILES).as_uri())
+    version = registry.get_model_version("fraud", "1")
+    assert version is not None
+    other = ModelArtifact(name="quantized", uri=folder({"small": b"1"}).as_uri())
+    registry.api.upsert_model_version_artifact(str(version.id), other)
+
+    assert read_folder(modelreg.fetch("model-registry://fraud/1?artifact=quantized")) == {"small": b"1"}
+    assert read_folder(modelreg.fetch("model-registry://fraud/1?artifact=fraud")) == FILES
+
+
+def test_an_artifact_that_was_deleted_is_passed_over(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder
+):
+    register(registry, "1", folder(FILES).as_uri())
+    version = registry.get_model_version("fraud", "1")
+    assert version is not None
+    gone = ModelArtifact(name="gone", uri="s3://gone", state=ArtifactState.DELETED)
+    registry.api.upsert_model_version_artifact(str(version.id), gone)
+
+    assert read_folder(modelreg.fetch("model-registry://fraud/1")) == FILES
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("model-registry://other", "other"),
+        ("model-registry://fraud/2", "2"),
+        ("model-registry://fraud/1?artifact=other", "no artifact 'other'"),
+        ("model-registry://empty", "no live version"),
+    ],
+)
+def test_what_the_registry_does_not_hold_is_said(registry: ModelRegistry, uri: str, message: str):
+    register(registry, "1", "s3://models/fraud")
+    register(registry, "1", "s3://models/empty", name="empty")
+    version = registry.get_model_version("empty", "1")
+    assert version is not None
+    registry.archive(version)
+
+    with pytest.raises(NotFound, match=message):
+        modelreg.fetch(uri)
+
+
+def test_an_artifact_without_files_is_said(registry: ModelRegistry):
+    register(registry, "1", "s3://models/fraud")
+    version = registry.get_model_version("fraud", "1")
+    assert version is not None
+    registry.api.upsert_model_version_artifact(str(version.id), ModelArtifact(name="bare"))
+
+    with pytest.raises(NotFound, match="names no files"):
+        modelreg.fetch("model-registry://fraud/1?artifact=bare")
+
+
+def test_a_registry_that_names_a_registry_is_not_followed(registry: ModelRegistry):
+    register(registry, "1", "model-registry://fraud/1")
+
+    with pytest.raises(InvalidInput, match="another model-registry"):
+        modelreg.fetch("model-registry://fraud/1")
+
+
+# What is followed
+
+
+def test_a_local_file_is_followed_only_where_the_registry_is_local(registry: ModelRegistry, folder: MakeFolder):
+    register(registry, "1", folder(FILES).as_uri())
+    uri = parse_uri("model-registry://fraud/1")
+
+    assert resolve(uri).uri.startswith("file:")
+    with pytest.raises(AccessDenied, match="local file"):
+        resolve(uri, connect=remote(registry))
+
+
+@pytest.mark.parametrize("uri", ["http://169.254.169.254/latest/meta-data", "http://metadata.google.internal/x"])
+def test_the_addresses_of_a_machines_own_credentials_are_not_followed(registry: ModelRegistry, uri: str):
+    register(registry, "1", uri)
+
+    with pytest.raises(AccessDenied, match="the registry names the address"):
+        modelreg.fetch("model-registry://fraud/1")
+
+
+def test_a_registry_of_others_is_asked_over_http(folder: MakeFolder, site: Any, monkeypatch: pytest.MonkeyPatch):
+    site.pages["/model.bin"] = b"weights"
+    with serve_registry() as url:
+        with ModelRegistry(url, author="ann") as registry:
+            register(registry, "1", f"{site.url}/model.bin")
+            register(registry, "2", folder(FILES).as_uri())
+        host = url.removeprefix("http://")
+
+        assert modelreg.fetch(f"model-registry://{host}/fraud/1").read_bytes() == b"weights"
+        monkeypatch.setenv("MODELREG_REGISTRY_URL", url)
+        assert modelreg.fetch("model-registry://fraud/1").read_bytes() == b"weights"
+        with pytest.raises(AccessDenied):
+            modelreg.fetch("model-registry://fraud/2")
+
+
+@pytest.mark.parametrize(("named", "sent"), [(True, True), (False, False)])
+def test_a_token_goes_only_to_the_registry_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, site: Any, home: Path, *, named: bool, sent: bool
+):
+    (home / "token").write_text("s3cr3t")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setenv("MODELREG_REGISTRY_URL", site.url if named else "https://registry.example")
+
+    with pytest.raises(StoreError):
+        modelreg.fetch(f"model-registry://{site.url.removeprefix('http://')}/fraud/1")
+
+    assert ("Bearer s3cr3t" in site.tokens) is sent
+
+
+def test_a_registry_named_by_the_port_of_https_is_asked_over_tls():
+    with connect("registry.example:443") as registry:
+        assert not registry.is_local
+
+
+# The recorded digest
+
+
+def uploaded(registry: ModelRegistry, source: Path, target: Path) -> None:
+    registry.upload_artifact_and_register_model(
+        "fraud",
+        str(source),
+        upload_params=target.as_uri(),
+        version="1",
+        model_format_name="x",
+        model_format_version="1",
+    )
+
+
+def test_what_was_uploaded_and_registered_comes_back(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder, tmp_path: Path
+):
+    uploaded(registry, folder(FILES), tmp_path / "store")
+
+    assert read_folder(modelreg.fetch("model-registry://fraud/1")) == FILES
+
+
+def test_a_file_that_was_uploaded_under_another_name_comes_back(
+    registry: ModelRegistry, folder: MakeFolder, tmp_path: Path
+):
+    uploaded(registry, folder(FILES) / "weights.bin", tmp_path / "store.bin")
+
+    assert modelreg.fetch("model-registry://fraud/1").read_bytes() == b"one"
+
+
+def test_content_that_is_not_what_was_recorded_is_refused(registry: ModelRegistry, folder: MakeFolder, tmp_path: Path):
+    uploaded(registry, folder(FILES), tmp_path / "store")
+    (tmp_path / "store" / "weights.bin").write_bytes(b"other")
+
+    with pytest.raises(DigestMismatch):
+        modelreg.fetch("model-registry://fraud/1")
+
+
+def test_a_part_of_what_was_recorded_is_not_held_to_its_digest(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder, tmp_path: Path
+):
+    uploaded(registry, folder(FILES), tmp_path / "store")
+
+    assert read_folder(modelreg.fetch("model-registry://fraud/1", allow_patterns="*.json")) == {"config.json": b"{}"}
+
+
+def test_what_was_fetched_by_its_own_uri_is_not_moved_again(counted: Any, folder: MakeFolder):
+    source = folder(FILES)
+    path = modelreg.fetch(source, fetcher=counted.fetcher)
+    fetcher = attrs.evolve(counted.fetcher, resolve=lambda _: Found(source.as_uri(), None, "artifact:1:1"))
+
+    assert modelreg.fetch("model-registry://fraud/1", fetcher=fetcher) == path
+    assert len(counted.moves) == 1
+
+
+def test_force_asks_the_files_source_as_well(counted: Any, folder: MakeFolder):
+    source = folder(FILES)
+    fetcher = attrs.evolve(counted.fetcher, resolve=lambda _: Found(source.as_uri(), None, "artifact:1:1"))
+    modelreg.fetch("model-registry://fraud/1", fetcher=fetcher)
+
+    modelreg.fetch("model-registry://fraud/1", fetcher=fetcher, force=True)
+
+    assert len(counted.moves) == 2
+
+
+def test_a_digest_that_is_asked_for_beats_the_recorded_one(folder: MakeFolder):
+    source = folder(FILES)
+    found = Found(source.as_uri(), "sha256:" + "0" * 64, "artifact:1:1")
+
+    with pytest.raises(DigestMismatch, match="1" * 64):
+        modelreg.fetch(
+            "model-registry://fraud/1", digest="sha256:" + "1" * 64, fetcher=Fetcher(resolve=lambda _: found)
+        )
