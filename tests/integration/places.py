@@ -61,6 +61,9 @@ def s3_place(
             hostile_names=HOSTILE_NAMES if keeps_every_key else _PLAIN,
             creates_buckets=not keeps_every_key,
         )
+        if not keeps_every_key:
+            # SeaweedFS sets whole volumes of the disk aside for each bucket, and deletes one that is not empty.
+            client.delete_bucket(Bucket=bucket)
 
 
 def gcs_place(
