@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -206,6 +206,17 @@ class _Pool(requests.Session):
         """Refuse to turn a POST into a GET, as browsers do: a create would silently become a listing."""
         if response.status_code in {301, 302, 303} and prepared_request.method not in {"GET", "HEAD"}:
             raise from_response(response)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where an answer redirects to; refuse what is no address of the web, such as a file."""
+        try:
+            target = super().get_redirect_target(resp)
+            parts = urlsplit(target or "")
+        except ValueError as error:
+            raise from_response(resp) from error
+        if parts.scheme and (parts.scheme not in {"http", "https"} or not parts.netloc):
+            raise from_response(resp)
+        return target
 
 
 def _read_whole(response: requests.Response) -> requests.Response:

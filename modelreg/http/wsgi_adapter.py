@@ -112,7 +112,9 @@ class _Exchange:
             raise RuntimeError("the app did not call start_response")
 
     def _take_written(self) -> Iterator[bytes]:
-        written, self._written = self._written, []
+        # Emptied, not replaced: the app holds on to its end.
+        written = [*self._written]
+        self._written.clear()
         return iter(written)
 
     def _start_response(

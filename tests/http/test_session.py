@@ -234,6 +234,20 @@ class TestRedirects:
 
         assert len(server.requests) == 1
 
+    @pytest.mark.parametrize(
+        "target", ["file:///etc/passwd", "ftp://registry.test/", "http:///a", "http://[::1", "\xff"]
+    )
+    def test_a_redirect_to_what_is_no_server_is_an_error_at_once(
+        self, loopback: Any, connect: Connect, target: str
+    ) -> None:
+        head = f"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\nLocation: {target}\r\n\r\n"
+        server = loopback.server(loopback.breaks(head.encode("latin-1")))
+
+        with pytest.raises(ServerError, match=r"it redirects to .* \(check the address\)"):
+            connect(server.url).get("/a")
+
+        assert len(server.requests) == 1
+
     def test_a_circle_of_redirects_is_an_error(self, loopback: Any, connect: Connect) -> None:
         server = loopback.server(loopback.reply(307, Location="/a"))
 
