@@ -103,7 +103,7 @@ def lock(layout: Layout, key: str, *, is_done: Callable[[], bool]) -> Iterator[b
     Args:
         layout: Where the cache is.
         key: What is worked on.
-        is_done: Returns whether someone has done it; asked each time that a lock is let go.
+        is_done: Returns whether someone has done it; asked each time that a lock is let go or taken.
     """
     path = f"{layout.leases}/{key}.lock"
     outcome = _wait_for(path, is_done)
@@ -112,7 +112,8 @@ def lock(layout: Layout, key: str, *, is_done: Callable[[], bool]) -> Iterator[b
         return
     try:
         with heartbeat(path):
-            yield True
+            # Someone may have done it, and let go, between our last look and our taking the lock.
+            yield not is_done()
     finally:
         files.remove(path)
 

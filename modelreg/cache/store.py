@@ -163,7 +163,7 @@ class Cache:
 
         Args:
             key: What is worked on.
-            is_done: Returns whether someone has done it; asked each time that another process lets go.
+            is_done: Returns whether someone has done it; asked each time that the lock is let go or taken.
         """
         if not self._locks:
             return nullcontext(enter_result=True)
