@@ -1,7 +1,7 @@
 """The cache's settings: apart from :mod:`modelreg.config`, because a hit in the cache cannot afford to import attrs.
 
 A hit reads these variables and two small files, and no more; importing attrs alone takes longer than all of it. Here
-settings are named tuples; ``modelreg.config`` has the rest, and this class under its name as well.
+settings are named tuples; ``modelreg.config`` has the rest.
 """
 
 from __future__ import annotations
@@ -20,13 +20,21 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 # What else decides which object a URI means: the same s3:// URI at two endpoints is two objects. Where the URI does
 # not say it itself, these do, so they are part of what the cache files an answer under.
+_S3 = (
+    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT", "AWS_S3_ENDPOINT", "S3_USE_HTTPS"),
+    *("STORAGE_CONFIG", "STORAGE_OVERRIDE_CONFIG"),
+)
+_AZURE = (
+    *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ENDPOINT"),
+    "AZURE_STORAGE_CONNECTION_STRING",
+)
 _LOCATING = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT", "AWS_S3_ENDPOINT", "S3_USE_HTTPS"),
+    "s3": _S3,
     "gs": ("STORAGE_EMULATOR_HOST",),
     "gcs": ("STORAGE_EMULATOR_HOST",),
-    "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"),
-    "abfs": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"),
-    "abfss": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"),
+    "az": _AZURE,
+    "abfs": _AZURE,
+    "abfss": _AZURE,
     "hf": ("HF_ENDPOINT",),
     "pvc": ("MODELREG_PVC_ROOT",),
     "model-registry": ("MODELREG_REGISTRY_URL", "MODELREG_DATA_DIR"),
