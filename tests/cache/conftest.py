@@ -109,12 +109,20 @@ def overwrite(path: Path, data: bytes) -> None:
     """Replace a file by one with other bytes, as an editor does; the blob it may be a link to is left alone."""
     path.unlink()
     path.write_bytes(data)
+    _let_a_second_pass(path)
 
 
 def damage(path: Path, data: bytes) -> None:
     """Write other bytes into a file where it is, whatever its mode says: every link to it changes."""
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.write_bytes(data)
+    _let_a_second_pass(path)
+
+
+def _let_a_second_pass(path: Path) -> None:
+    """Make a file that was written just now one that was written later: clocks of file systems tick slowly."""
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
 
 
 @pytest.fixture
