@@ -19,6 +19,16 @@ def _text(env: Mapping[str, str], *names: str) -> str | None:
     return next((env[name] for name in names if env.get(name)), None)
 
 
+def _allowed(text: str) -> frozenset[str]:
+    """Return what a list, with commas between, allows registries to lead to."""
+    allowed = frozenset(one.strip() for one in text.split(",") if one.strip())
+    if not allowed <= {"local", "link-local"}:
+        raise InvalidInput(
+            f"MODELREG_REGISTRY_ALLOW cannot be {text!r}", next_step="set it to local, link-local or both, with a comma"
+        )
+    return allowed
+
+
 @attrs.frozen(kw_only=True)
 class RegistrySettings:
     """Where the registry is.
@@ -28,19 +38,27 @@ class RegistrySettings:
         data_dir: Folder of the embedded registry's database and of the tracking journals; ``None`` means the
             platform's folder for user data.
         token_path: File that holds a bearer token (``KF_PIPELINES_SA_TOKEN_PATH``).
+        allow: Where a registry that others run may lead besides (``MODELREG_REGISTRY_ALLOW``): ``local`` files,
+            ``link-local`` addresses.
     """
 
     url: str | None = None
     data_dir: str | None = None
     token_path: str | None = None
+    allow: frozenset[str] = frozenset()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> RegistrySettings:
-        """Return the settings that the environment names."""
+        """Return the settings that the environment names.
+
+        Raises:
+            InvalidInput: A variable holds what it cannot mean.
+        """
         return cls(
             url=_text(env, "MODELREG_REGISTRY_URL"),
             data_dir=_text(env, "MODELREG_DATA_DIR"),
             token_path=_text(env, "KF_PIPELINES_SA_TOKEN_PATH"),
+            allow=_allowed(env.get("MODELREG_REGISTRY_ALLOW", "")),
         )
 
     @property

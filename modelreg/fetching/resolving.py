@@ -163,12 +163,19 @@ def _embedded(url: str) -> Iterator[Registry]:
         app.close()
 
 
-def resolve(uri: StorageURI, *, connect: Callable[[str | None], AbstractContextManager[Registry]] = connect) -> Found:
+def resolve(
+    uri: StorageURI,
+    *,
+    connect: Callable[[str | None], AbstractContextManager[Registry]] = connect,
+    allow: frozenset[str] | None = None,
+) -> Found:
     """Return what the registry says that ``uri`` stands for.
 
     Args:
         uri: A ``model-registry://`` URI.
         connect: Opens the registry at a host, as :func:`connect` does.
+        allow: Where the registry may lead besides: ``local`` files, ``link-local`` addresses; ``None``: as
+            ``MODELREG_REGISTRY_ALLOW`` says.
 
     Raises:
         InvalidURI: It cannot be parsed.
@@ -176,13 +183,16 @@ def resolve(uri: StorageURI, *, connect: Callable[[str | None], AbstractContextM
         AccessDenied: What the registry names must not be followed.
         StoreError: The registry failed or could not be reached.
     """
+    from modelreg.config import RegistrySettings
+
     address = parse_address(uri)
+    allow = RegistrySettings.from_env().allow if allow is None else allow
     with connect(address.host) as registry:
         artifact = _artifact(registry.api, address)
-        allow_local = registry.is_local
+        allow_local = registry.is_local or "local" in allow
     if not artifact.uri:
         raise NotFound(f"{uri} stands for the artifact {artifact.name!r}, which names no files")
-    check_registry_uri(artifact.uri, allow_local=allow_local)
+    check_registry_uri(artifact.uri, allow_local=allow_local, allow_link_local="link-local" in allow)
     recorded = (artifact.custom_properties or {}).get(DIGEST_PROPERTY)
     digest = recorded if isinstance(recorded, str) and recorded else None
     return Found(artifact.uri, digest, f"artifact:{artifact.id}:{artifact.last_update_time_since_epoch}")

@@ -51,13 +51,13 @@ def check_registry_uri(
     ):
         raise AccessDenied(
             f"the registry names a local file, {parsed.normalised}",
-            next_step="allow local files if you trust the registry with this disk",
+            next_step="set MODELREG_REGISTRY_ALLOW=local if you trust the registry with this disk",
         )
     for host in _hosts(parsed) if not allow_link_local else ():
         if is_link_local(host, resolve=resolve):
             raise AccessDenied(
                 f"the registry names the address {host}, which only this machine's platform answers",
-                next_step="allow link-local addresses if you trust the registry with this machine's credentials",
+                next_step="set MODELREG_REGISTRY_ALLOW=link-local if you trust it with this machine's credentials",
             )
     return parsed
 

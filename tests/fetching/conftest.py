@@ -23,13 +23,16 @@ class Site:
     url: str = ""
     pages: dict[str, bytes] = attrs.field(factory=dict)
     answers: list[tuple[str, int]] = attrs.field(factory=list)
+    refusal: int | None = None
     tokens: list[str] = attrs.field(factory=list)
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         content = self.pages.get(handler.path)
         self.tokens += handler.headers.get_all("Authorization", [])
         etag = f'"{hash(content)}"'
-        if content is None:
+        if self.refusal is not None:
+            status, content = self.refusal, b""
+        elif content is None:
             status, content = 404, b"nothing is here"
         elif handler.headers.get("If-None-Match") == etag:
             status, content = 304, b""

@@ -26,6 +26,7 @@ from modelreg.exceptions import (
     InvalidInput,
     InvalidURI,
     ObjectNotFound,
+    StorageError,
     StorageUnreachable,
     UnknownScheme,
 )
@@ -519,6 +520,18 @@ def test_a_server_that_is_not_there_is_said(home: Path):
 
     with pytest.raises(StorageUnreachable):
         modelreg.fetch("http://127.0.0.1:9/model.bin", fetcher=fetcher)
+
+    assert cached_files(home) == {}
+
+
+def test_a_server_that_has_had_enough_is_said(site: Any, home: Path):
+    site.pages["/model.bin"] = b"weights"
+    site.refusal = 429
+    settings = StorageSettings(transfer=TransferSettings(attempts=1))
+    fetcher = Fetcher(open_source=lambda uri: open_backend(uri, settings=settings))
+
+    with pytest.raises(StorageError, match="429"):
+        modelreg.fetch(f"{site.url}/model.bin", fetcher=fetcher)
 
     assert cached_files(home) == {}
 

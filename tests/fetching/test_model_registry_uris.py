@@ -187,6 +187,25 @@ def test_the_addresses_of_a_machines_own_credentials_are_not_followed(registry: 
         modelreg.fetch("model-registry://fraud/1")
 
 
+def test_what_is_not_followed_by_default_can_be_allowed(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch):
+    register(registry, "1", "file:///models/fraud")
+    register(registry, "2", "http://169.254.169.254/model")
+    local, link_local = parse_uri("model-registry://fraud/1"), parse_uri("model-registry://fraud/2")
+
+    assert resolve(local, connect=remote(registry), allow=frozenset({"local"})).uri == "file:///models/fraud"
+    with pytest.raises(AccessDenied, match="MODELREG_REGISTRY_ALLOW=link-local"):
+        resolve(link_local, connect=remote(registry), allow=frozenset({"local"}))
+    monkeypatch.setenv("MODELREG_REGISTRY_ALLOW", "local, link-local")
+    assert resolve(link_local, connect=remote(registry)).uri == "http://169.254.169.254/model"
+
+
+def test_what_cannot_be_allowed_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MODELREG_REGISTRY_ALLOW", "everything")
+
+    with pytest.raises(InvalidInput, match="MODELREG_REGISTRY_ALLOW"):
+        modelreg.fetch("model-registry://fraud/1")
+
+
 def test_a_registry_of_others_is_asked_over_http(folder: MakeFolder, site: Any, monkeypatch: pytest.MonkeyPatch):
     site.pages["/model.bin"] = b"weights"
     with serve_registry() as url:
