@@ -18,7 +18,8 @@ _SECRET_PARAMETER = re.compile(
 )
 _SECRET_HEADER = re.compile(r"auth|token|secret|cookie|key|password|credential", re.IGNORECASE)
 # A URL inside running text: up to white space or a closing quote or bracket.
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+# A scheme is short: without a limit, the time that a long word takes would grow with the square of its length.
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s'\"<>]+")
 _BEARER_IN_TEXT = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 

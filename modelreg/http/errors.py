@@ -51,7 +51,9 @@ _GATEWAY_TROUBLE = frozenset({502, 503, 504})
 _LONGEST_MESSAGE = 500
 _FIELD = re.compile(r"\bfield:?\s+['\"`]?([A-Za-z][A-Za-z0-9_]*)")
 _TAKEN = re.compile(r"already exists|duplicate|unique|is taken", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
+# JSON that is nested too deep to be read is as bad as none.
+_NOT_JSON = (ValueError, RecursionError)
 
 
 def decode(response: requests.Response, *, secret: str | None = None) -> Any:
@@ -72,7 +74,7 @@ def decode(response: requests.Response, *, secret: str | None = None) -> Any:
         raise truncated(response, "the answer has no body")
     try:
         return json.loads(body)
-    except ValueError as error:
+    except _NOT_JSON as error:
         if _is_html(response):
             message = _html_message(_text(response, secret))
             raise _of_answer(ServerError, response, message, "check the address") from error
@@ -213,7 +215,7 @@ def _server_message(response: requests.Response, text: str) -> tuple[str, str | 
         return _html_message(text), None
     try:
         body = json.loads(text)
-    except ValueError:
+    except _NOT_JSON:
         return redact_text(text.strip()) or (response.reason or "no message"), None
     if not isinstance(body, dict):
         return redact_text(str(body)), None
@@ -229,5 +231,5 @@ def _is_html(response: requests.Response) -> bool:
 
 def _html_message(text: str) -> str:
     title = _TITLE.search(text)
-    named = f" titled {redact_text(title.group(1))[:100]!r}" if title else ""
+    named = f" titled {redact_text(title.group(1).strip())[:100]!r}" if title else ""
     return f"the answer is a web page{named}, not the registry's"
