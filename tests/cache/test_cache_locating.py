@@ -1,4 +1,4 @@
-"""The same URI at two endpoints is two objects: whatever says where a URI leads is part of what the cache files it under."""
+"""The same URI at two endpoints is two objects: the cache tells them apart by what says where the URI leads."""
 
 from __future__ import annotations
 

@@ -71,8 +71,9 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     names = [f"{service}.{kind}" for service in services for kind in ("port", "port.grpc")]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     url = f"http://127.0.0.1:{ports['s3.port']}"
-    command = [weed, "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"]
-    command += ["-master.telemetry=false", "-webdav=false", f"-s3.config={accounts}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command = [weed, "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command += ["-admin.ui=false", "-master.telemetry=false", "-webdav=false", f"-s3.config={accounts}"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     with running(command, log=folder / "weed.log", ready=answers(f"{url}/healthz"), cwd=folder) as process:
         server = S3Server(url, "testkey", "testsecret", process.pid)
