@@ -149,6 +149,14 @@ def test_options_come_back_from_the_normal_form(version: str, region: str, key: 
     assert parse_uri(uri.normalised) == uri
 
 
+@pytest.mark.parametrize("uri", ["https://host/model?token=hunter2", "x+y:///?#", "x+y://host/?a#b=c&token=hunter2"])
+def test_a_normal_form_is_its_own(uri: str) -> None:
+    normalised = parse_uri(uri).normalised
+
+    assert parse_uri(normalised).normalised == normalised
+    assert "hunter2" not in normalised
+
+
 @given(text=KEYS)
 def test_anything_is_parsed_or_refused(text: str) -> None:
     for prefix in ("", "s3://", "https://", "file://", "pvc://", "gs://b/", "abfs://", "x+y://"):
