@@ -30,14 +30,14 @@ _EXCLUSIVE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 
 @contextmanager
-def heartbeat(path: str) -> Iterator[None]:
-    """Set the time of ``path`` every few seconds for as long as the context lasts."""
+def heartbeat(path: str, *, every_s: float = HEARTBEAT_S) -> Iterator[None]:
+    """Set the time of ``path`` every ``every_s`` seconds for as long as the context lasts."""
     stop = threading.Event()
 
     def beat() -> None:
         # A file that is gone was taken away by someone who thought its owner dead: nothing is left to keep alive.
         with suppress(FileNotFoundError):
-            while not stop.wait(HEARTBEAT_S):
+            while not stop.wait(every_s):
                 os.utime(path)
 
     thread = threading.Thread(target=beat, name="modelreg-heartbeat", daemon=True)

@@ -42,6 +42,7 @@ class Trees:
         blobs: Its contents.
         on_stage: Called with the name of each step that has been taken; what it raises stops the work there.
         on_stray: Called with the path of a file that did not belong into a tree, and the path it was moved to.
+        boot: Returns what names this start of the machine, ``None`` where nothing does.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Trees:
         *,
         on_stage: Callable[[str], None] = no_stage,
         on_stray: StrayListener = ignore_strays,
+        boot: Callable[[], str | None] = boot_id,
     ) -> None:
         self._layout = layout
         self._blobs = blobs
         self._on_stage = on_stage
         self._on_stray = on_stray
+        self._boot = boot
 
     def manifest(self, digest: str) -> Manifest | None:
         """Return the manifest of a tree, ``None`` if it is not there or damaged."""
@@ -117,7 +120,7 @@ class Trees:
 
     def _new_boot(self, manifest: Manifest) -> str | None:
         """Return the boot to stamp; where the platform has none to tell, reach the disk now and need none."""
-        boot = boot_id()
+        boot = self._boot()
         if boot is None:
             for entry in manifest.entries:
                 _sync(self._layout.blob(entry.sha256))
@@ -187,7 +190,7 @@ class Trees:
         return True
 
     def _restamp(self, digest: str, manifest: Manifest, old: Stamp | None, *, mended: bool) -> None:
-        boot = boot_id()
+        boot = self._boot()
         if old is not None and not mended and (old.boot is None or not old.is_current):
             # All of it was read back under another boot than it was written: it is on the disk.
             boot = None

@@ -235,7 +235,8 @@ import hashlib, resource, sys
 from modelreg.cache.manifests import Entry
 from modelreg.cache.store import Cache
 from modelreg.exceptions import CacheFull
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
 data = bytes(1 << 20)
 digest = hashlib.sha256(data).hexdigest()
 try:
@@ -243,6 +244,8 @@ try:
         filling.add(Entry("a.bin", digest, len(data)), identity="", data=data)
 except CacheFull as error:
     print(error)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 """
 
 
@@ -277,11 +280,14 @@ def test_a_write_that_is_refused_names_the_cache(
 _LIMITED_COPY = """
 import resource, sys
 from modelreg.cache import files
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
 try:
     files.copy(sys.argv[1], sys.argv[2])
 except OSError as error:
     print(files.is_refusal(error))
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 """
 
 
@@ -310,6 +316,37 @@ def test_a_copy_has_the_bytes_and_the_mode_that_was_asked_for(tmp_path: Path):
     assert target.read_bytes() == source.read_bytes()
     assert target.stat().st_ino != source.stat().st_ino
     assert os.access(target, os.W_OK)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="no file here claims to be empty and is not")
+def test_a_file_that_claims_to_be_empty_is_copied_to_its_end(tmp_path: Path):
+    files.copy("/proc/version", str(tmp_path / "target"))
+
+    assert (tmp_path / "target").read_bytes() == Path("/proc/version").read_bytes() != b""
+
+
+def test_what_may_not_be_removed_is_an_error(open_folder: Path, as_user: Callable[..., AbstractContextManager[None]]):
+    (open_folder / "file").write_bytes(b"kept")
+
+    with as_user(65534, 65534), pytest.raises(PermissionError):
+        files.remove(str(open_folder / "file"))
+
+    assert names(open_folder) == ["file"]
+
+
+def test_contents_that_may_not_be_written_are_an_error(
+    open_folder: Path, as_user: Callable[..., AbstractContextManager[None]], sha256: Callable[[bytes], str]
+):
+    layout = Layout(str(open_folder))
+    layout.create()
+    digest = sha256(b"content")
+    Path(layout.blob(digest)).parent.mkdir()
+    Path(layout.tmp).chmod(0o777)
+
+    with as_user(65534, 65534), pytest.raises(PermissionError):
+        Blobs(layout).add_bytes(b"content", digest)
+
+    assert names(Path(layout.blob(digest)).parent) == []
 
 
 def test_an_existing_file_is_not_written_over(tmp_path: Path):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from modelreg.cache.layout import Layout
-from modelreg.cache.leases import lease, leased_digests, lock
+from modelreg.cache.leases import heartbeat, lease, leased_digests, lock
 from modelreg.cache.machine import owner_name
 from modelreg.cache.partials import ABANDONED_AFTER_S
 
@@ -89,6 +89,27 @@ def test_a_lease_of_another_machine_holds_until_it_has_been_silent_for_long(layo
     assert leased_digests(layout, now=time.time() + ABANDONED_AFTER_S - 60) == {A}
     assert leased_digests(layout, now=time.time() + ABANDONED_AFTER_S + 60) == set()
     assert names(layout) == []
+
+
+def test_a_heartbeat_shows_that_its_owner_lives(tmp_path: Path):
+    path = tmp_path / "lease"
+    path.touch()
+    os.utime(path, (1000, 1000))
+    deadline = time.monotonic() + 30
+
+    with heartbeat(str(path), every_s=0.001):
+        while path.stat().st_mtime == 1000:
+            assert time.monotonic() < deadline
+
+
+def test_a_heartbeat_ends_quietly_when_its_file_was_taken_away(tmp_path: Path):
+    with heartbeat(str(tmp_path / "gone"), every_s=0.001):
+        beats = [thread for thread in threading.enumerate() if thread.name == "modelreg-heartbeat"]
+        for thread in beats:
+            thread.join(30)
+            assert not thread.is_alive()
+
+    assert not (tmp_path / "gone").exists()
 
 
 def test_where_there_is_no_cache_there_are_no_leases(tmp_path: Path):

@@ -355,6 +355,16 @@ def test_verifying_removes_a_tree_that_nothing_proves(shelf: Any):
     assert shelf.get("model") is None
 
 
+def test_a_tree_that_nothing_proves_holds_no_content(shelf: Any):
+    damaged = shelf.put("damaged", {"a.bin": content(1), "b.bin": content(2)})
+    shelf.put("right", {"a.bin": content(1)})
+    Path(shelf.cache.layout.manifest(damaged.tree)).write_bytes(b"[]")
+    shelf.clock.ahead_s += YOUNG_S + 60
+
+    assert shelf.cache.pruner.collect() == (KB, ())
+    assert shelf.get("right") == {"a.bin": content(1)}
+
+
 def test_a_damaged_answer_and_what_only_it_held_are_collected(shelf: Any):
     shelf.put("model", {"a.bin": content(1)})
     (shelf.root / "refs" / f"{shelf.key('model')}.json").write_bytes(b"{")

@@ -100,7 +100,8 @@ def test_the_folder_is_the_platforms_own_for_caches_unless_one_is_named(home: Pa
 def test_endpoints_tell_one_s3_object_from_another():
     env = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000", "AWS_ENDPOINT_URL": ""}
 
-    assert locating_values("s3", env) == ("http://127.0.0.1:9000", None, None, None, None)
+    assert locating_values("s3", env) != locating_values("s3", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})
+    assert "" not in locating_values("s3", env)
     assert locating_values("s3", env) != locating_values("s3", {})
 
 

@@ -303,6 +303,20 @@ def test_files_that_were_mended_may_not_have_reached_the_disk(shelf: Any, overwr
     assert stamps.load(str(stamp(shelf, ref))).boot == stamps.boot_id()
 
 
+def test_where_the_machine_tells_no_boot_contents_reach_the_disk_before_they_are_trusted(
+    shelf: Any, sha256: Callable[[bytes], str]
+):
+    shelf.cache.layout.create()
+    shelf.cache.blobs.add_bytes(b"content", sha256(b"content"))
+    manifest = Manifest.of([Entry("a.bin", sha256(b"content"), 7)])
+    trees = Trees(shelf.cache.layout, shelf.cache.blobs, boot=lambda: None)
+
+    assert trees.publish(manifest) == []
+
+    assert stamps.load(shelf.cache.layout.stamp(manifest.digest)).boot is None
+    assert trees.is_intact(manifest.digest)
+
+
 def test_an_unchanged_stamp_is_not_written_again(shelf: Any):
     ref = shelf.put("model", FILES)
     before = stamp(shelf, ref).stat()
