@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 
 import attrs
@@ -78,9 +79,12 @@ def parse_retry_after(value: str | None, *, clock: Callable[[], float] = time.ti
     if value.isdecimal():
         return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - clock())
+        when = parsedate_to_datetime(value)
     except (TypeError, ValueError):
         return None
+    # Dates in HTTP are in UTC, also one that does not say so.
+    when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    return max(0.0, when.timestamp() - clock())
 
 
 def is_transient(error: StoreError) -> bool:

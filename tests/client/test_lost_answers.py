@@ -285,6 +285,34 @@ def test_what_has_no_name_is_an_error_and_sent_once(api: RegistryAPI, gateway: L
     assert [request.split()[0] for request in gateway.requests] == ["POST"] * len(creates)
 
 
+@pytest.mark.parametrize("fate", ["cut", "503 before"])
+def test_a_serving_action_is_looked_up_among_those_of_its_service(
+    api: RegistryAPI, gateway: Lossy, world: World, fate: str
+) -> None:
+    first = api.create_inference_service_serve(world.service, ServeModel("first", model_version_id=world.version))
+    gateway.fates = [fate]
+
+    second = api.create_inference_service_serve(world.service, ServeModel("second", model_version_id=world.version))
+
+    assert [serve.id for serve in api.get_inference_service_serves(world.service).items] == [first.id, second.id]
+
+
+def test_a_serving_action_is_told_from_others_where_the_registry_lists_all_whatever_their_name(app: Any) -> None:
+    deaf = Lossy(lambda environ, start_response: app(environ | {"QUERY_STRING": ""}, start_response))
+    api = RegistryAPI(RegistrySession("http://registry.test", adapter=WSGIAdapter(deaf)))
+    model = str(api.create_registered_model(RegisteredModel("fraud")).id)
+    version = str(api.create_model_version(ModelVersion("v1", registered_model_id=model)).id)
+    environment = str(api.create_serving_environment(ServingEnvironment("production")).id)
+    service = InferenceService("fraud", registered_model_id=model, serving_environment_id=environment)
+    service_id = str(api.create_inference_service(service).id)
+    api.create_inference_service_serve(service_id, ServeModel("first", model_version_id=version))
+    deaf.fates = ["cut"]
+
+    second = api.create_inference_service_serve(service_id, ServeModel("second", model_version_id=version))
+
+    assert [serve.name for serve in api.get_inference_service_serves(service_id).items] == ["first", second.name]
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_an_update_whose_answer_was_lost_is_sent_again(api: RegistryAPI, gateway: Lossy, loss: str) -> None:
     model = api.create_registered_model(RegisteredModel("fraud"))

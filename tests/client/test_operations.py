@@ -14,7 +14,7 @@ import attrs
 import pytest
 import yaml
 
-from modelreg.client.api import RegistryAPI
+from modelreg.client.api import RegistryAPI, ServerCapabilities
 from modelreg.exceptions import ServerError, StoreError
 from modelreg.http.retry import RetryPolicy
 from modelreg.http.session import RegistrySession
@@ -227,6 +227,27 @@ def test_an_update_writes_only_what_it_is_told_to(api: RegistryAPI, recorder: Re
         getattr(api, operation.function)(resource, only={"description"})
 
     assert json.loads(recorder.body) == {"description": "new"}
+
+
+@pytest.mark.parametrize("body", ['"modelreg"', '["batch"]', '{"features": ["batch"]}', "null"])
+def test_a_server_that_does_not_tell_its_name_is_taken_for_kubeflows(
+    api: RegistryAPI, recorder: Recorder, body: str
+) -> None:
+    recorder.answer = ("200 OK", body.encode())
+
+    assert api.server_capabilities() == ServerCapabilities("kubeflow")
+
+
+def test_a_name_and_nothing_else_is_a_server_without_features(api: RegistryAPI, recorder: Recorder) -> None:
+    recorder.answer = ("200 OK", b'{"name": "another", "features": null}')
+
+    assert api.server_capabilities() == ServerCapabilities("another")
+
+
+def test_what_has_no_operation_can_be_asked_over_the_session(api: RegistryAPI, recorder: Recorder) -> None:
+    recorder.answer = ("200 OK", b'{"status": "ready"}')
+
+    assert api.session.get("/readyz") == {"status": "ready"}
 
 
 def test_each_operation_returns_what_its_name_says() -> None:

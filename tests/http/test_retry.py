@@ -65,6 +65,9 @@ class TestRetryAfter:
             ("-1", None),
             ("soon", None),
             ("1.5", None),
+            ("Thu, 01 Jan 1970 00:02:00 -0000", 20.0),
+            ("Thu, 01 Jan 1970 00:02:00", 20.0),
+            ("Fri, 31 Dec 9999 23:59:59 +0000", 253402300699.0),
         ],
     )
     def test_it_is_seconds_or_a_date(self, value: str | None, seconds: float | None) -> None:
