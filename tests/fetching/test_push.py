@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import modelreg
 from modelreg.exceptions import InvalidInput, ObjectNotFound, ReadOnlyStorage, UnknownScheme
@@ -86,6 +89,28 @@ def test_a_file_is_opened_where_it_lies(folder: MakeFolder, store: str):
     with modelreg.open(f"{store}/fraud/weights/part 1.bin") as file:
         file.seek(1)
         assert file.read() == b"ne"
+
+
+class Details(io.BytesIO):
+    """What filesystems over object storages give for the name of a folder."""
+
+    details: ClassVar = {"type": "directory", "size": 0}
+
+
+class Objects(MemoryFileSystem):
+    """A filesystem that opens a folder as if it were an empty file."""
+
+    protocol = "objects"
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        return Details()
+
+
+def test_a_folder_that_opens_as_an_empty_file_is_told_from_one():
+    fsspec.register_implementation("objects", Objects, clobber=True)
+
+    with pytest.raises(InvalidInput, match="objects://store/fraud is a folder"):
+        modelreg.open("objects://store/fraud")
 
 
 def test_a_file_is_written_where_it_is_to_lie(memory: Any):

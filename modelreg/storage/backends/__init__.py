@@ -79,9 +79,9 @@ def _load(path: str) -> Any:
 def _fsspec_opener(scheme: str) -> OpenBackend:
     """Return the backend over any other fsspec filesystem."""
     import fsspec
-    from fsspec.registry import known_implementations
+    from fsspec.registry import known_implementations, registry
 
-    if scheme in _NOT_STORAGES or scheme not in {*fsspec.available_protocols(), *known_implementations}:
+    if scheme in _NOT_STORAGES or (scheme not in known_implementations and scheme not in registry):
         raise UnknownScheme(
             f"no storage answers for {scheme}://",
             next_step=f"known are {', '.join(f'{one}://' for one in known_schemes())}, local paths, and the schemes of "
