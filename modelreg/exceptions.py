@@ -251,9 +251,7 @@ class StorageRefused(StorageError):
         next_step: What the reader can do about it.
     """
 
-    def __init__(
-        self, message: str, *, status: int, retry_after_s: float | None = None, next_step: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None, next_step: str = "") -> None:
         super().__init__(message, next_step=next_step)
         self.status = status
         self.retry_after_s = retry_after_s
