@@ -11,6 +11,8 @@ from modelreg.storage.transfer import Progress, TransferProgress
 
 #: ``True`` for a bar, ``False`` for none, ``None`` for one on a terminal, or a callable that is told.
 ProgressOption: TypeAlias = "bool | Callable[[TransferProgress], object] | None"
+# Characters of the title, so that the bar and its figures fit beside it on 80 columns.
+_TITLE_WIDTH = 30
 
 
 @contextmanager
@@ -44,7 +46,8 @@ def _bar(title: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title)
+        # The end of a long URI tells more than its beginning.
+        task = bars.add_task(title if len(title) <= _TITLE_WIDTH else f"…{title[1 - _TITLE_WIDTH :]}")
 
         def tell(done: TransferProgress) -> None:
             bars.update(task, completed=done.bytes_done, total=done.bytes_total)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,33 +117,33 @@ def test_updates_of_one_resource_by_many_threads_all_stay(ask: Any) -> None:
     assert [model[field] for field in fields] == fields
 
 
-def test_many_processes_open_one_new_file_and_write_to_it(database: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(3) as pool:
-        failures = pool.starmap(_make_models, [(str(database), worker, 15) for worker in range(3)])
+# Makes models of this process's own and one that every process tries to make; prints what went wrong.
+MAKE_MODELS = """
+import json, sys
+import falcon.testing
+from modelreg.embedded import open_app
 
-    registry = open_app(str(database))
-    assert failures == [[], [], []]
-    registry.close()
+path, worker = sys.argv[1:]
+app = open_app(path)
+client = falcon.testing.TestClient(app)
+failures = []
+for name in ["shared", *(f"{worker}-{number}" for number in range(15))]:
+    answer = client.simulate_post("/api/model_registry/v1alpha3/registered_models", body=json.dumps({"name": name}))
+    if answer.status_code != 201 and (name, answer.status_code) != ("shared", 409):
+        failures.append((name, answer.status_code, answer.text))
+app.close()
+print(failures)
+"""
+
+
+def test_many_processes_open_one_new_file_and_write_to_it(database: Path) -> None:
+    commands = [[sys.executable, "-c", MAKE_MODELS, str(database), str(worker)] for worker in range(3)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+
+    assert [process.communicate(timeout=60)[0] for process in processes] == ["[]\n"] * 3
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*), count(DISTINCT name) FROM resource").fetchone() == (46, 46)
     connection.close()
-
-
-def _make_models(path: str, worker: int, count: int) -> list[Any]:
-    """Make models of this process's own and one that every process tries to make; return what went wrong."""
-    import falcon.testing
-
-    app = open_app(path)
-    client = falcon.testing.TestClient(app)
-    statuses = []
-    for name in ["shared", *(f"{worker}-{number}" for number in range(count))]:
-        body = json.dumps({"name": name})
-        answer = client.simulate_post("/api/model_registry/v1alpha3/registered_models", body=body)
-        if answer.status_code != 201 and (name, answer.status_code) != ("shared", 409):
-            statuses.append((name, answer.status_code, answer.text))
-    app.close()
-    return statuses
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
