@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -198,8 +199,7 @@ def _ordered(runs: list[RunSummary], key: Callable[[RunSummary], Any], descendin
 
 
 def _is_orderable(value: Any) -> bool:
-    # A NaN is not equal to itself.
-    return value is not None and value == value  # noqa: PLR0124
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def _sortable(value: Any) -> Any:
