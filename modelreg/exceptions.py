@@ -34,6 +34,18 @@ Catch :class:`ModelRegError` for all of them, a branch for a kind of trouble, a 
     │   ├── TransferStalled (TimeoutError)    no byte within the stall time-out
     │   ├── ObjectChanged                     the object changed while it was read, more than once
     │   └── ReadOnlyStorage (PermissionError) a scheme that cannot be written
+    ├── InferenceError                        a model server cannot answer; handlers may raise it with any status
+    │   ├── ModelNotFound (LookupError)       404: no such model, or no such version of it
+    │   ├── PayloadTooLarge                   413: the body is larger than the server reads
+    │   ├── UnsupportedMediaType              415: a content type or encoding that the server does not read
+    │   ├── TooManyRequests                   429: as many requests are waiting as may
+    │   ├── HandlerFailed                     500: a handler has a bug, which the log tells under the id in the message
+    │   ├── UnsupportedProtocol               501: the model does not do what was asked, such as to explain
+    │   ├── ModelNotReady                     503: the model is not loaded, or says that it is not well
+    │   ├── ServerNotReady                    503: the server cannot answer yet
+    │   ├── Overloaded                        503: the request waited too long for its turn and was not begun
+    │   ├── ShuttingDown                      503: the server takes no new requests
+    │   └── DeadlineExceeded (TimeoutError)   504: no answer within the deadline
     ├── UnsafeName (ValueError)               a remote or archived name that must not become a local path
     ├── ArchiveError                          an archive is damaged, or larger than its limits
     └── CacheError                            the local cache
@@ -267,6 +279,156 @@ class ObjectChanged(StorageError):
 
 class ReadOnlyStorage(StorageError, PermissionError):
     """The scheme cannot be written."""
+
+
+class InferenceError(ModelRegError):
+    """A model server cannot answer a request.
+
+    A handler of a model raises it to answer with a status of its own. The message goes to the client.
+
+    Args:
+        reason: What failed, in words that the client may read.
+        status: HTTP status code, 400 to 599; ``None`` for the class's own, which is 500 here.
+        debug_details: More, for the log alone.
+        next_step: What the client can do about it.
+
+    Attributes:
+        retry_after_s: Seconds after which to try again, where that helps.
+
+    Raises:
+        InvalidInput: ``status`` is not the code of an error.
+
+    Example:
+        >>> InferenceError("the feature store does not answer", status=502).status
+        502
+    """
+
+    #: The status where none is given.
+    default_status = 500
+
+    def __init__(
+        self,
+        reason: str,
+        status: int | str | None = None,
+        debug_details: object = None,
+        *,
+        retry_after_s: float | None = None,
+        next_step: str = "",
+    ) -> None:
+        super().__init__(str(reason), next_step=next_step)
+        self.reason = reason
+        self.status = self.default_status if status is None else _error_status(status)
+        self.debug_details = debug_details
+        self.retry_after_s = retry_after_s
+
+
+def _error_status(status: int | str) -> int:
+    try:
+        code = int(status)
+    except ValueError as error:
+        raise InvalidInput(f"the status of an error must be a number, not {status!r}") from error
+    if not 400 <= code <= 599:
+        raise InvalidInput(f"the status of an error must be between 400 and 599, not {code}")
+    return code
+
+
+class ModelNotFound(InferenceError, LookupError):
+    """The server has no such model, or no such version of it (404).
+
+    Args:
+        model_name: Name of the model.
+        version: The version that was asked for, if one was.
+    """
+
+    default_status = 404
+
+    def __init__(self, model_name: str | None = None, *, version: str | None = None) -> None:
+        of_version = f" in version {version!r}" if version is not None else ""
+        super().__init__(f"there is no model {model_name!r}{of_version}")
+        self.model_name = model_name
+        self.version = version
+
+
+class PayloadTooLarge(InferenceError):
+    """The body of a request is larger than the server reads (413)."""
+
+    default_status = 413
+
+
+class UnsupportedMediaType(InferenceError):
+    """The body of a request has a content type or an encoding that the server does not read (415)."""
+
+    default_status = 415
+
+
+class TooManyRequests(InferenceError):
+    """As many requests wait for their turn as may (429)."""
+
+    default_status = 429
+
+
+class HandlerFailed(InferenceError):
+    """A handler of a model has a bug (500); the log has the error under the id that the message names.
+
+    Args:
+        error_id: What the message and the log have in common.
+    """
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(f"internal error {error_id}")
+        self.error_id = error_id
+
+
+class UnsupportedProtocol(InferenceError):
+    """The model or the server does not do what was asked, such as to explain (501)."""
+
+    default_status = 501
+
+
+class ModelNotReady(InferenceError):
+    """A model is not loaded, or says that it is not well (503).
+
+    Args:
+        model_name: Name of the model.
+        detail: Why, in words that the client may read.
+    """
+
+    default_status = 503
+
+    def __init__(self, model_name: str, detail: str | None = None) -> None:
+        super().__init__(f"model {model_name!r} is not ready{f': {detail}' if detail else ''}")
+        self.model_name = model_name
+
+
+class ServerNotReady(InferenceError):
+    """The server cannot answer yet (503).
+
+    Args:
+        detail: Why, in words that the client may read.
+    """
+
+    default_status = 503
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(f"the server is not ready{f': {detail}' if detail else ''}")
+
+
+class Overloaded(InferenceError):
+    """A request waited too long for its turn (503); it was not begun, so it can be sent again."""
+
+    default_status = 503
+
+
+class ShuttingDown(InferenceError):
+    """The server takes no new requests (503); another one may."""
+
+    default_status = 503
+
+
+class DeadlineExceeded(InferenceError, TimeoutError):
+    """No answer within the deadline (504); what the model was asked may still be going on."""
+
+    default_status = 504
 
 
 class UnsafeName(ModelRegError, ValueError):
