@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from modelreg.cacheconfig import locating_values
@@ -29,14 +30,19 @@ class Question(NamedTuple):
     @property
     def key(self) -> str:
         """What the answer is filed under, in hex: the same for every spelling of the same question."""
-        question = [self.uri.normalised, locating_values(self.uri.scheme), self.allow, self.ignore, self.unpack]
-        return hashlib.sha256(json.dumps(question).encode()).hexdigest()
+        return _key(self.uri.normalised, locating_values(self.uri.scheme), self.allow, self.ignore, self.unpack)
 
     @property
     def options(self) -> dict[str, Any]:
         """All but the URI, as a ref records it."""
         options: dict[str, Any] = {"allow_patterns": self.allow, "ignore_patterns": self.ignore, "unpack": self.unpack}
         return {name: value for name, value in options.items() if value}
+
+
+# Kept, because a program asks the same few questions again, and a hit is counted in microseconds.
+@lru_cache(maxsize=512)
+def _key(*question: Any) -> str:
+    return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 
 def patterns(given: str | Iterable[str] | None) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -124,8 +125,14 @@ def parse_uri(uri: str | os.PathLike[str]) -> StorageURI:
         if match is not None and match[1].lower() == "file" and match[2].startswith("/"):
             return _parse_file(text, match[2])
         return _local(os.path.expanduser(text))  # noqa: PTH111 - pathlib is not needed on the way to a cache hit
-    scheme = match[1].lower()
-    return _PARSERS.get(scheme, _parse_other)(text, match[2][2:])
+    return _parse_remote(text)
+
+
+@lru_cache(maxsize=512)
+def _parse_remote(text: str) -> StorageURI:
+    """Return the URI ``text`` parsed: kept, as the text alone decides, and a program asks for the same few again."""
+    scheme, _, rest = text.partition("://")
+    return _PARSERS.get(scheme.lower(), _parse_other)(text, rest)
 
 
 def _split_options(text: str, rest: str, known: Mapping[str, str]) -> tuple[str, dict[str, str]]:
