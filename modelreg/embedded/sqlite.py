@@ -73,13 +73,19 @@ class SQLiteDatabase(Database):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).expanduser().absolute()
-        self._idle: list[sqlite3.Connection]
+        self._idle: list[sqlite3.Connection] = []
         self._in_use: int
         self._changed: threading.Condition
         self._writing: threading.Lock
         self._renew()
-        with self._translated():
-            self._prepare()
+        # One that nobody closes, or that a thread still used when it was closed, closes its connections as it goes.
+        weakref.finalize(self, _close_all, self._idle)
+        try:
+            with self._translated():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
         _OPEN.add(self)
 
     def __repr__(self) -> str:
@@ -102,16 +108,13 @@ class SQLiteDatabase(Database):
     def close(self) -> None:
         """Close every connection."""
         with self._changed:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     def before_fork(self) -> None:
         """Close every connection, after waiting for those in use: SQLite's must not cross a fork."""
         self._changed.acquire()
         self._changed.wait_for(lambda: self._in_use == 0, FORK_WAIT_S)
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
 
     def after_fork_in_parent(self) -> None:
         """Let the parent's threads go on."""
@@ -122,7 +125,6 @@ class SQLiteDatabase(Database):
         self._renew()
 
     def _renew(self) -> None:
-        self._idle = []
         self._in_use = 0
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -146,9 +148,13 @@ class SQLiteDatabase(Database):
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-        connection.create_function("casefold", 1, _casefold, deterministic=True)
-        for setting in _SETTINGS:
-            connection.execute(setting)
+        try:
+            connection.create_function("casefold", 1, _casefold, deterministic=True)
+            for setting in _SETTINGS:
+                connection.execute(setting)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -196,6 +202,11 @@ class SQLiteDatabase(Database):
             raise _foreign(self._path)
         if version > SCHEMA_VERSION:
             raise too_new(str(self._path), version)
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _foreign(path: Path) -> DatabaseError:

@@ -57,6 +57,19 @@ def test_a_database_of_another_program_is_refused(database: Path) -> None:
         open_app(str(database))
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are told by the folder /proc")
+def test_a_database_that_is_refused_is_not_left_open(database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE other (id INTEGER)")
+    connection.close()
+
+    with pytest.raises(DatabaseError) as refused:
+        SQLiteDatabase(database)
+
+    open_files = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+    assert os.path.realpath(database) not in open_files, refused
+
+
 @pytest.mark.parametrize("url", ["mysql://host/name", "sqlite://", ":memory:", "http://host"])
 def test_an_address_of_no_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="sqlite:///path"):
