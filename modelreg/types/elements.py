@@ -215,8 +215,8 @@ def cast(array: Array, datatype: DataType) -> Array:
     found = datatype_of(array.dtype)
     family = DATATYPES[found].family if found else None
     if datatype.family == "bytes" == family:
-        strings: Array = array_of(array.ravel().tolist(), datatype)
-        return strings.reshape(array.shape)
+        strings: Array = array_of(array.ravel().tolist(), datatype).reshape(array.shape)
+        return strings
     if datatype.family == "float" and family in {"float", "int"}:
         return _cast_to_float(array, datatype)
     if datatype.family == "int" and family == "int":

@@ -1,0 +1,119 @@
+"""Large JSON documents, whose arrays of numbers become numpy arrays without a Python object for each number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from modelreg.exceptions import MissingExtra
+from modelreg.types.datatypes import DATATYPES
+from modelreg.types.elements import MAX_RANK, Array, Malformed, cast, element_count
+from modelreg.types.inference import Tensor
+from modelreg.wire.json_text import loads
+
+try:
+    import simdjson
+except ImportError as error:
+    raise MissingExtra("serving needs pysimdjson", next_step="pip install 'modelreg[serve]'") from error
+
+# Bytes from which simdjson is quicker than orjson, although its values are reached one by one.
+LARGE = 4096
+
+# Element type that the buffers of simdjson have, by the kind of the data type's numpy type.
+_BUFFERS = {"f": ("d", "<f8"), "i": ("i", "<i8"), "u": ("u", "<u8")}
+
+
+def read_document(body: bytes | bytearray | memoryview, tensor_lists: Sequence[str]) -> Any:
+    """The value that a JSON document holds; in a large one, the data of tensors are :class:`NumberArray`.
+
+    Args:
+        body: The document.
+        tensor_lists: Keys of the document that have lists of tensors.
+
+    Raises:
+        InvalidInput: It is no JSON.
+    """
+    if len(body) < LARGE:
+        return loads(body)
+    try:
+        root = simdjson.Parser().parse(body)
+    except (ValueError, RuntimeError):
+        # One reader is the judge of what is JSON, whatever the size.
+        return loads(body)
+    if not isinstance(root, simdjson.Object):
+        return loads(body)
+    return {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in root.items()}
+
+
+def _tensors(described: Any) -> Any:
+    """A list of tensors, if it is one, with the data of each left in place."""
+    if not isinstance(described, simdjson.Array):
+        return _plain(described)
+    return [_tensor(fields) if isinstance(fields, simdjson.Object) else _plain(fields) for fields in described]
+
+
+def _tensor(fields: Any) -> dict[str, Any]:
+    return {
+        key: NumberArray(value) if key == "data" and isinstance(value, simdjson.Array) else _plain(value)
+        for key, value in fields.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
+    return value.as_list() if isinstance(value, simdjson.Array) else value
+
+
+class NumberArray:
+    """An array of a large document, which most likely has nothing but numbers in it.
+
+    Args:
+        array: The array, as simdjson has it.
+    """
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def into(self, tensor: Tensor) -> None:
+        """Make the array the data of ``tensor``, which it is to fit.
+
+        Raises:
+            InvalidInput: It does not fit (of an input).
+            InferenceError: The same of an output.
+        """
+        try:
+            datatype = DATATYPES.get(tensor.datatype)
+            buffer = _BUFFERS.get(datatype.dtype.kind) if datatype else None
+            if datatype is not None and buffer is not None:
+                count = element_count(tensor.shape, datatype.itemsize)
+                numbers: Array = np.frombuffer(self._array.as_buffer(of_type=buffer[0]), buffer[1])
+                dimensions = self._dimensions()
+                if numbers.size == count == math.prod(dimensions):
+                    tensor.hold_received(cast(numbers, datatype), dimensions)
+                    return
+        except (Malformed, TypeError, ValueError):
+            # It does not fit, or has the names of numbers in it: the lists tell which.
+            pass
+        tensor.data = self._array.as_list()
+        tensor.settle()
+
+    def _dimensions(self) -> list[int]:
+        """The lengths of nested arrays, level by level.
+
+        Raises:
+            TypeError: An array has other elements beside arrays.
+            ValueError: Arrays of one level differ in length.
+        """
+        dimensions = [len(self._array)]
+        rows = [self._array]
+        while dimensions[-1] and isinstance(rows[0][0], simdjson.Array) and len(dimensions) < MAX_RANK:
+            rows = [row for parent in rows for row in parent]
+            (length,) = set(map(len, rows))
+            dimensions.append(length)
+        return dimensions

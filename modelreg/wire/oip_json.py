@@ -1,0 +1,338 @@
+"""Requests and responses of the Open Inference Protocol over REST, as JSON and with tensors in binary form.
+
+Numbers of tensors that JSON cannot hold are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, as the JSON
+mapping of protocol buffers has them; ``null`` is read as NaN, too. The data of tensors that are sent in binary form
+follows the JSON, in the order of the tensors, and ``Inference-Header-Content-Length`` says where it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+
+from modelreg.exceptions import InferenceError, InvalidInput, ModelRegError
+from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput, Tensor
+from modelreg.wire.json_arrays import NumberArray, read_document
+from modelreg.wire.json_text import dumps, loads
+
+__all__ = ["Encoded", "decode_request", "decode_response", "dumps", "encode_request", "encode_response", "loads"]
+
+T = TypeVar("T", bound=Tensor)
+Body = bytes | bytearray | memoryview
+
+# How orjson writes the numbers that JSON cannot hold.
+_NULL = b"null"
+
+
+@attrs.frozen
+class Encoded:
+    """A body, in parts that need no copy to be sent.
+
+    Attributes:
+        parts: The JSON, then the data of each tensor in binary form.
+        header_length: Length of the JSON in bytes, for ``Inference-Header-Content-Length``; ``None`` where the body is
+            nothing else.
+    """
+
+    parts: list[bytes | bytearray | memoryview]
+    header_length: int | None
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self.parts[0] if isinstance(self.parts[0], bytes) and len(self.parts) == 1 else b"".join(self.parts)
+
+
+def decode_request(
+    body: Body, *, model_name: str, model_version: str | None = None, header_length: int | None = None
+) -> InferRequest:
+    """The request that a body holds; its tensors fit their shapes and data types.
+
+    Args:
+        body: The body, decompressed. Tensors in binary form are views of it.
+        model_name: Name of the model, from the URL.
+        model_version: Version of the model, from the URL.
+        header_length: What the header ``Inference-Header-Content-Length`` says, in bytes.
+
+    Raises:
+        InvalidInput: The body is no such request, or a tensor does not fit; the message names it.
+
+    Example:
+        >>> body = b'{"inputs": [{"name": "x", "shape": [2], "datatype": "INT8", "data": [1, 2]}]}'
+        >>> decode_request(body, model_name="m").inputs[0].as_numpy()
+        array([1, 2], dtype=int8)
+    """
+    document, binary = _split(body, header_length, InvalidInput)
+    return InferRequest(
+        model_name,
+        _tensors(document, "inputs", binary, InferInput, InvalidInput),
+        _text(document, "id", InvalidInput),
+        parameters=_parameters(document, "the request", InvalidInput),
+        request_outputs=_requested(document),
+        model_version=model_version,
+    )
+
+
+def decode_response(body: Body, *, header_length: int | None = None) -> InferResponse:
+    """The response that a body holds; its tensors fit their shapes and data types.
+
+    Args:
+        body: The body, decompressed. Tensors in binary form are views of it.
+        header_length: What the header ``Inference-Header-Content-Length`` says, in bytes.
+
+    Raises:
+        InferenceError: The body is no such response, or a tensor does not fit.
+    """
+    try:
+        document, binary = _split(body, header_length, InferenceError)
+    except InvalidInput as error:
+        raise InferenceError(f"the server's answer is not of the protocol: {error.message}") from error
+    return InferResponse(
+        _text(document, "id", InferenceError),
+        _text(document, "model_name", InferenceError) or "",
+        _tensors(document, "outputs", binary, InferOutput, InferenceError),
+        model_version=_text(document, "model_version", InferenceError),
+        parameters=_parameters(document, "the response", InferenceError),
+    )
+
+
+def encode_request(request: InferRequest, *, binary: bool = True) -> Encoded:
+    """The body for a request.
+
+    Args:
+        request: The request; its model goes into the URL.
+        binary: Whether tensors are sent in binary form; those whose data is a list never are.
+
+    Raises:
+        InvalidInput: The data of a tensor does not fit it.
+    """
+    writer = _Writer()
+    document: dict[str, Any] = {} if request.id is None else {"id": request.id}
+    if request.parameters:
+        document["parameters"] = request.parameters
+    document["inputs"] = [writer.tensor(tensor, binary=binary and not tensor.is_list) for tensor in request.inputs]
+    if request.request_outputs:
+        document["outputs"] = [_requested_output(output) for output in request.request_outputs]
+    return writer.finish(document)
+
+
+def encode_response(response: InferResponse) -> Encoded:
+    """The body for a response, with the outputs that were requested and in the form that was asked for.
+
+    Args:
+        response: The response.
+
+    Raises:
+        InvalidInput: An output was requested that the model does not have, or one cannot be sent as JSON.
+        InferenceError: The data of an output does not fit it.
+
+    Example:
+        >>> output = InferOutput("y", [2], "FP32", [0.5, 1.5])
+        >>> encode_response(InferResponse("1", "m", [output])).body
+        b'{"model_name":"m","id":"1","outputs":[{"name":"y","shape":[2],"datatype":"FP32","data":[0.5,1.5]}]}'
+    """
+    writer = _Writer()
+    document: dict[str, Any] = {"model_name": response.model_name}
+    if response.model_version is not None:
+        document["model_version"] = response.model_version
+    if response.id is not None:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
+    document["outputs"] = [writer.tensor(output, binary=binary) for output, binary in _sent(response)]
+    return writer.finish(document)
+
+
+def _sent(response: InferResponse) -> Iterable[tuple[InferOutput, bool]]:
+    """The outputs to send, each with whether it goes in binary form."""
+    if not response.requested_outputs:
+        return [(output, response.use_binary_outputs) for output in response.outputs]
+    chosen = []
+    for requested in response.requested_outputs:
+        output = response.get_output_by_name(requested.name)
+        if output is None:
+            names = ", ".join(repr(output.name) for output in response.outputs)
+            raise InvalidInput(f"there is no output {requested.name!r}", next_step=f"the model has {names}")
+        binary = requested.binary_data
+        chosen.append((output, response.use_binary_outputs if binary is None else binary))
+    return chosen
+
+
+def _requested_output(output: RequestedOutput) -> dict[str, Any]:
+    return {"name": output.name, "parameters": output.parameters} if output.parameters else {"name": output.name}
+
+
+class _Writer:
+    """Puts a body together: a document, and the data that follows it."""
+
+    def __init__(self) -> None:
+        self._raw: list[bytes | bytearray | memoryview] = []
+
+    def tensor(self, tensor: Tensor, *, binary: bool) -> dict[str, Any]:
+        """What the document says of a tensor."""
+        described: dict[str, Any] = {"name": tensor.name, "shape": [*tensor.shape], "datatype": tensor.datatype}
+        parameters = tensor.parameters
+        if parameters and "binary_data_size" in parameters:
+            parameters = {name: value for name, value in parameters.items() if name != "binary_data_size"}
+        if binary:
+            raw = tensor.as_raw()
+            self._raw.append(raw)
+            parameters = {**(parameters or {}), "binary_data_size": len(raw)}
+        if parameters:
+            described["parameters"] = parameters
+        if not binary:
+            described["data"] = _strings(tensor) if tensor.datatype == "BYTES" else tensor.as_numpy().reshape(-1)
+        return described
+
+    def finish(self, document: dict[str, Any]) -> Encoded:
+        """The body."""
+        head = dumps(document)
+        # Looked for in the text, which is quicker than to look at every number; a name may have it, too.
+        if _NULL in head:
+            head = dumps(_with_names_of_numbers(document))
+        return Encoded([head, *self._raw], len(head) if self._raw else None)
+
+
+def _strings(tensor: Tensor) -> list[str]:
+    try:
+        return tensor.as_string()
+    except (InvalidInput, InferenceError) as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        raise InvalidInput(error.message, next_step="ask for it in binary form, with 'binary_data'") from error
+
+
+def _with_names_of_numbers(document: dict[str, Any]) -> dict[str, Any]:
+    """``document`` with the names of the numbers that JSON cannot hold."""
+    key = "outputs" if "model_name" in document else "inputs"
+    return {**document, key: [_finite(tensor) for tensor in document[key]]}
+
+
+def _finite(described: dict[str, Any]) -> dict[str, Any]:
+    data = described.get("data")
+    if not isinstance(data, np.ndarray) or data.dtype.kind != "f" or np.isfinite(data).all():
+        return described
+    named = data.astype(object)
+    named[np.isnan(data)] = "NaN"
+    named[np.isposinf(data)] = "Infinity"
+    named[np.isneginf(data)] = "-Infinity"
+    return {**described, "data": named.tolist()}
+
+
+def _split(body: Body, header_length: int | None, error: type[ModelRegError]) -> tuple[dict[str, Any], memoryview]:
+    """The document of a body, and the data that follows it."""
+    binary = memoryview(b"")
+    if header_length is not None:
+        if not 0 <= header_length <= len(body):
+            raise error(f"the JSON has {header_length} bytes, by the header, and the body has {len(body)}")
+        view = memoryview(body).toreadonly()
+        body, binary = view[:header_length], view[header_length:]
+    document = read_document(body, ("inputs", "outputs"))
+    if not isinstance(document, dict):
+        raise error("the body is not a JSON object")
+    return document, binary
+
+
+def _tensors(
+    document: dict[str, Any], key: str, binary: memoryview, cls: type[T], error: type[ModelRegError]
+) -> list[T]:
+    """The tensors of a document, which take up all of the data that follows it."""
+    described = document.get(key)
+    if not isinstance(described, list):
+        raise error(f"the body has no list of {key}")
+    tensors = []
+    offset = 0
+    for position, fields in enumerate(described):
+        tensor, size = _tensor(fields, f"{key}[{position}]", binary[offset:] if binary else binary, cls, error)
+        tensors.append(tensor)
+        offset += size
+    if offset != len(binary):
+        raise error(f"{len(binary) - offset} bytes follow the data of the last of the {key}")
+    _check_names(tensors, key, error)
+    return tensors
+
+
+def _tensor(fields: Any, place: str, binary: memoryview, cls: type[T], error: type[ModelRegError]) -> tuple[T, int]:
+    """One tensor, and how much of ``binary`` it takes up."""
+    if not isinstance(fields, dict):
+        raise error(f"{place} is not an object")
+    name = fields.get("name")
+    if type(name) is not str:
+        raise error(f"{place} has no name")
+    datatype = fields.get("datatype")
+    if type(datatype) is not str:
+        raise error(f"{place}, {name!r}, has no data type")
+    parameters = _parameters(fields, f"{place}, {name!r},", error)
+    shape: Any = fields.get("shape")
+    tensor = cls(name, shape, datatype, parameters=parameters)
+    data = fields.get("data")
+    if parameters and "binary_data_size" in parameters:
+        if data is not None:
+            raise error(f"{place}, {name!r}, has data both in the JSON and after it")
+        size = _binary_size(parameters["binary_data_size"], f"{place}, {name!r},", len(binary), error)
+        tensor.data = binary[:size]
+        tensor.settle()
+        return tensor, size
+    _hold(tensor, data, f"{place}, {name!r},", error)
+    return tensor, 0
+
+
+def _hold(tensor: Tensor, data: Any, place: str, error: type[ModelRegError]) -> None:
+    """Give a tensor what the document has as its data."""
+    if isinstance(data, NumberArray):
+        data.into(tensor)
+    elif isinstance(data, list):
+        tensor.data = data
+        tensor.settle()
+    else:
+        raise error(f"{place} has no list of data")
+
+
+def _binary_size(size: Any, place: str, left: int, error: type[ModelRegError]) -> int:
+    if type(size) is not int or size < 0:
+        raise error(f"{place} has a binary_data_size that is no size: {size!r:.40}")
+    if size > left:
+        raise error(f"{place} has a binary_data_size of {size}, and {left} bytes are left of the body")
+    return size
+
+
+def _check_names(tensors: Sequence[Tensor], key: str, error: type[ModelRegError]) -> None:
+    if len(tensors) > 1 and len({tensor.name for tensor in tensors}) < len(tensors):
+        names = [tensor.name for tensor in tensors]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise error(f"two of the {key} have the name {twice!r}")
+
+
+def _requested(document: dict[str, Any]) -> list[RequestedOutput] | None:
+    outputs = document.get("outputs")
+    if outputs is None:
+        return None
+    if not isinstance(outputs, list):
+        raise InvalidInput("the outputs of the request are not a list")
+    requested = []
+    for position, fields in enumerate(outputs):
+        place = f"outputs[{position}]"
+        if not isinstance(fields, dict) or type(fields.get("name")) is not str:
+            raise InvalidInput(f"{place} has no name")
+        parameters = _parameters(fields, place, InvalidInput)
+        if parameters and not isinstance(parameters.get("binary_data", False), bool):
+            raise InvalidInput(f"{place}, {fields['name']!r}, has a binary_data that is not a boolean")
+        requested.append(RequestedOutput(fields["name"], parameters))
+    return requested or None
+
+
+def _text(document: dict[str, Any], key: str, error: type[ModelRegError]) -> str | None:
+    value = document.get(key)
+    if value is not None and type(value) is not str:
+        raise error(f"the {key} is not a string")
+    return value
+
+
+def _parameters(fields: dict[str, Any], place: str, error: type[ModelRegError]) -> dict[str, Any] | None:
+    parameters = fields.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise error(f"{place} has parameters that are not an object")
+    return parameters
