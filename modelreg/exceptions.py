@@ -35,12 +35,15 @@ Catch :class:`ModelRegError` for all of them, a branch for a kind of trouble, a 
     │   ├── ObjectChanged                     the object changed while it was read, more than once
     │   └── ReadOnlyStorage (PermissionError) a scheme that cannot be written
     ├── InferenceError                        a model server cannot answer; handlers may raise it with any status
+    │   ├── UntrustedModel (PermissionError)  403: loading the model could run code, and nobody has said that it may
     │   ├── ModelNotFound (LookupError)       404: no such model, or no such version of it
     │   ├── PayloadTooLarge                   413: the body is larger than the server reads
     │   ├── UnsupportedMediaType              415: a content type or encoding that the server does not read
     │   ├── TooManyRequests                   429: as many requests are waiting as may
+    │   ├── InvalidModel (ValueError)         500: the files of a model are not what its format needs
     │   ├── HandlerFailed                     500: a handler has a bug, which the log tells under the id in the message
     │   ├── UnsupportedProtocol               501: the model does not do what was asked, such as to explain
+    │   ├── ServerUnreachable (ConnectionError)  502: no answer came from a model server: refused, reset, TLS, DNS
     │   ├── ModelNotReady                     503: the model is not loaded, or says that it is not well
     │   ├── ServerNotReady                    503: the server cannot answer yet
     │   ├── Overloaded                        503: the request waited too long for its turn and was not begun
@@ -349,6 +352,16 @@ class ModelNotFound(InferenceError, LookupError):
         self.version = version
 
 
+class UntrustedModel(InferenceError, PermissionError):
+    """Loading a model could run code of whoever wrote its files, and nobody has said that it may (403)."""
+
+    default_status = 403
+
+
+class InvalidModel(InferenceError, ValueError):
+    """The files of a model are damaged, ambiguous, or not what its format needs."""
+
+
 class PayloadTooLarge(InferenceError):
     """The body of a request is larger than the server reads (413)."""
 
@@ -383,6 +396,15 @@ class UnsupportedProtocol(InferenceError):
     """The model or the server does not do what was asked, such as to explain (501)."""
 
     default_status = 501
+
+
+class ServerUnreachable(InferenceError, ConnectionError):
+    """No answer came from a model server: connection refused or reset, name not found, TLS failed (502).
+
+    Clients raise it; a handler that calls another server may let it pass.
+    """
+
+    default_status = 502
 
 
 class ModelNotReady(InferenceError):
