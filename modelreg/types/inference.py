@@ -202,16 +202,26 @@ class Tensor:
         except Malformed as error:
             raise self._error(f"{self._kind} {self.name!r}: {error}") from error
         if datatype.family != "bytes":
-            self.hold_received(array, dimensions)
+            self._content = array.reshape(dimensions)
+            self._received = True
 
-    def hold_received(self, array: Array, dimensions: Sequence[int]) -> None:
-        """Hold numbers that were received as lists.
+    def receive(self, array: Array, dimensions: Sequence[int] | None = None) -> None:
+        """Make numbers the data that were received as a list, after a check against the shape and the data type.
 
         Args:
-            array: The numbers, in one dimension, checked against this shape and data type.
-            dimensions: The lengths of the lists, level by level.
+            array: The numbers, in one dimension.
+            dimensions: The lengths of the lists that they were received in, level by level; ``None`` for one list.
+
+        Raises:
+            InvalidInput: The numbers do not fit (of an input).
+            InferenceError: The same of an output.
         """
-        self._content = array.reshape(dimensions)
+        try:
+            datatype = self._datatype()
+            check_count(array.size, element_count(self.shape, datatype.itemsize))
+            self._content = cast(array, datatype).reshape(array.size if dimensions is None else dimensions)
+        except Malformed as error:
+            raise self._error(f"{self._kind} {self.name!r}: {error}") from error
         self._received = True
 
     def _datatype(self) -> DataType:
@@ -429,6 +439,24 @@ class InferResponse:
     def get_output_by_name(self, name: str) -> InferOutput | None:
         """The output of that name, or ``None``."""
         return _named(self.outputs, name)
+
+    def wanted(self) -> list[tuple[InferOutput, bool]]:
+        """The outputs to send, in the order in which they were asked for, each with whether it goes in binary form.
+
+        Raises:
+            InvalidInput: An output was asked for that the model does not have.
+        """
+        if not self.requested_outputs:
+            return [(output, self.use_binary_outputs) for output in self.outputs]
+        wanted = []
+        for requested in self.requested_outputs:
+            output = self.get_output_by_name(requested.name)
+            if output is None:
+                names = ", ".join(repr(output.name) for output in self.outputs)
+                raise InvalidInput(f"there is no output {requested.name!r}", next_step=f"the model has {names}")
+            binary = requested.binary_data
+            wanted.append((output, self.use_binary_outputs if binary is None else binary))
+        return wanted
 
 
 def _named(tensors: list[T], name: str) -> T | None:

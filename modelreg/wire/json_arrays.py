@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from modelreg.exceptions import MissingExtra
 from modelreg.types.datatypes import DATATYPES
-from modelreg.types.elements import MAX_RANK, Array, Malformed, cast, element_count
+from modelreg.types.elements import MAX_RANK
 from modelreg.types.inference import Tensor
 from modelreg.wire.json_text import loads
 
@@ -87,19 +86,18 @@ class NumberArray:
             InvalidInput: It does not fit (of an input).
             InferenceError: The same of an output.
         """
-        try:
-            datatype = DATATYPES.get(tensor.datatype)
-            buffer = _BUFFERS.get(datatype.dtype.kind) if datatype else None
-            if datatype is not None and buffer is not None:
-                count = element_count(tensor.shape, datatype.itemsize)
-                numbers: Array = np.frombuffer(self._array.as_buffer(of_type=buffer[0]), buffer[1])
+        datatype = DATATYPES.get(tensor.datatype)
+        kind = _BUFFERS.get(datatype.dtype.kind) if datatype else None
+        if kind is not None:
+            try:
+                numbers = np.frombuffer(self._array.as_buffer(of_type=kind[0]), kind[1])
                 dimensions = self._dimensions()
-                if numbers.size == count == math.prod(dimensions):
-                    tensor.hold_received(cast(numbers, datatype), dimensions)
-                    return
-        except (Malformed, TypeError, ValueError):
-            # It does not fit, or has the names of numbers in it: the lists tell which.
-            pass
+            except (TypeError, ValueError):
+                # Not all are numbers, or not such ones: the lists tell what they are.
+                pass
+            else:
+                tensor.receive(numbers, dimensions)
+                return
         tensor.data = self._array.as_list()
         tensor.settle()
 
@@ -108,11 +106,13 @@ class NumberArray:
 
         Raises:
             TypeError: An array has other elements beside arrays.
-            ValueError: Arrays of one level differ in length.
+            ValueError: Arrays of one level differ in length, or are nested too deep.
         """
         dimensions = [len(self._array)]
         rows = [self._array]
-        while dimensions[-1] and isinstance(rows[0][0], simdjson.Array) and len(dimensions) < MAX_RANK:
+        while dimensions[-1] and isinstance(rows[0][0], simdjson.Array):
+            if len(dimensions) == MAX_RANK:
+                raise ValueError("nested too deep")
             rows = [row for parent in rows for row in parent]
             (length,) = set(map(len, rows))
             dimensions.append(length)

@@ -7,7 +7,7 @@ follows the JSON, in the order of the tensors, and ``Inference-Header-Content-Le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -142,23 +142,8 @@ def encode_response(response: InferResponse) -> Encoded:
         document["id"] = response.id
     if response.parameters:
         document["parameters"] = response.parameters
-    document["outputs"] = [writer.tensor(output, binary=binary) for output, binary in _sent(response)]
+    document["outputs"] = [writer.tensor(output, binary=binary) for output, binary in response.wanted()]
     return writer.finish(document)
-
-
-def _sent(response: InferResponse) -> Iterable[tuple[InferOutput, bool]]:
-    """The outputs to send, each with whether it goes in binary form."""
-    if not response.requested_outputs:
-        return [(output, response.use_binary_outputs) for output in response.outputs]
-    chosen = []
-    for requested in response.requested_outputs:
-        output = response.get_output_by_name(requested.name)
-        if output is None:
-            names = ", ".join(repr(output.name) for output in response.outputs)
-            raise InvalidInput(f"there is no output {requested.name!r}", next_step=f"the model has {names}")
-        binary = requested.binary_data
-        chosen.append((output, response.use_binary_outputs if binary is None else binary))
-    return chosen
 
 
 def _requested_output(output: RequestedOutput) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""Integers as protocol buffers write them: seven bits to a byte, the lowest first, the eighth set where more follow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from modelreg.types.elements import Array, Malformed
+
+# Bytes that 64 bits take at most.
+_LONGEST = 10
+
+
+def read_varint(data: bytes, offset: int) -> tuple[int, int]:
+    r"""One integer, and the offset behind it.
+
+    Args:
+        data: What it is in.
+        offset: Where it begins.
+
+    Raises:
+        Malformed: ``data`` ends before it does, or it has more than 64 bits.
+
+    Example:
+        >>> read_varint(b"\x96\x01", 0)
+        (150, 2)
+    """
+    value = 0
+    for position, byte in enumerate(data[offset : offset + _LONGEST]):
+        value |= (byte & 0x7F) << (7 * position)
+        if byte < 0x80:
+            return value, offset + position + 1
+    raise Malformed("an integer has no end")
+
+
+def write_varint(value: int) -> bytes:
+    r"""The bytes of an integer that is not negative.
+
+    Example:
+        >>> write_varint(150)
+        b'\x96\x01'
+    """
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
+
+
+def packed_integers(data: bytes) -> Array:
+    r"""The integers of a packed field, as uint64; negative ones are those of int64 with the same bits.
+
+    Raises:
+        Malformed: ``data`` ends within an integer, or one has more than 64 bits.
+
+    Example:
+        >>> packed_integers(b"\x01\x96\x01").tolist()
+        [1, 150]
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(buffer < 0x80)
+    if len(ends) == len(buffer):
+        return buffer.astype(np.uint64)
+    if not len(ends) or ends[-1] != len(buffer) - 1:
+        raise Malformed("its packed integers end within one")
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > _LONGEST:
+        raise Malformed("it has a packed integer of more than 64 bits")
+    values = (buffer[starts] & 0x7F).astype(np.uint64)
+    for position in range(1, int(lengths.max())):
+        longer = lengths > position
+        septets = (buffer[starts[longer] + position] & 0x7F).astype(np.uint64)
+        values[longer] |= septets << np.uint64(7 * position)
+    return values
