@@ -24,7 +24,6 @@ _BY_STATUS: dict[int, type[InferenceError]] = {
     415: UnsupportedMediaType,
     429: TooManyRequests,
     501: UnsupportedProtocol,
-    503: ServerNotReady,
     504: DeadlineExceeded,
 }
 
@@ -47,9 +46,16 @@ def from_status(
     message = redact_text(message.strip())[:_LONGEST_MESSAGE] or f"the server answered with status {status}"
     if status in {400, 422}:
         return InvalidInput(message)
+    error = _new_error(status, model_name)
+    # What the server says, in place of what the class says.
+    error.message = error.reason = message
+    error.retry_after_s = retry_after_s
+    return error
+
+
+def _new_error(status: int, model_name: str | None) -> InferenceError:
     if status == 404 and model_name is not None:
-        missing = ModelNotFound(model_name)
-        missing.message = missing.reason = message
-        return missing
-    kind = _BY_STATUS.get(status, InferenceError)
-    return kind(message, status if 400 <= status <= 599 else 502, retry_after_s=retry_after_s)
+        return ModelNotFound(model_name)
+    if status == 503:
+        return ServerNotReady()
+    return _BY_STATUS.get(status, InferenceError)("", status if 400 <= status <= 599 else 502)
