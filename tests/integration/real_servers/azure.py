@@ -65,7 +65,7 @@ class AzureServer:
 @contextlib.contextmanager
 def azurite(folder: Path, *, tools: Path) -> Iterator[AzureServer]:
     """Run Azurite from the npm folder ``tools``, or from the PATH."""
-    install = f"npm install --prefix {tools / 'azurite'} azurite@3"
+    install = f"npm install --prefix {tools / 'azurite'} azurite@3.35.0"
     program = find_program("azurite-blob", install, folders=[tools / "azurite/node_modules/.bin"])
     # Its first line asks env for node.
     try:
