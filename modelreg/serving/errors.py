@@ -1,4 +1,4 @@
-"""The errors of serving, under the names of KServe's ``kserve.errors``; all of them live in :mod:`modelreg.exceptions`."""
+"""The errors of serving, under the names of KServe's ``kserve.errors``; they live in :mod:`modelreg.exceptions`."""
 
 from __future__ import annotations
 

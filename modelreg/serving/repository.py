@@ -1,0 +1,365 @@
+"""Which models the server answers for, in which versions; loaded and unloaded while requests run."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from modelreg.exceptions import InvalidInput, ModelNotFound, ModelNotReady, ModelRegError
+from modelreg.serving.running import Handlers, bind, own_handler
+
+_log = logging.getLogger(__name__)
+
+# What a model that is taken away is given to end the requests that it answers.
+_RETIRE_S = 60.0
+
+
+class Served:
+    """A model that the server answers for, and how many requests use it.
+
+    Args:
+        model: The model; ``name``, ``version`` and ``ready`` are its own, and its handlers are bound here, once.
+        name: Name under which the server answers for it.
+
+    Attributes:
+        handlers: The handlers of the model.
+        healthy: The model's own check, where it has one.
+        reason: Why the model could not be loaded; empty where it could.
+        attachment: What the data plane keeps beside the model, such as its batches; ``None`` until it does.
+
+    Raises:
+        InvalidInput: A handler of the model cannot be called.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        self.model = model
+        self.name = name
+        self.version: str | None = getattr(model, "version", None)
+        self.handlers: Handlers = bind(model)
+        self.healthy: Callable[[], Any] | None = own_handler(model, "healthy")
+        self.attachment: Any = None
+        self.reason = ""
+        self._lock = threading.Lock()
+        self._unused = threading.Condition(self._lock)
+        self._users = 0
+        self._retired = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model says that it is loaded."""
+        return bool(getattr(self.model, "ready", True))
+
+    def use(self) -> bool:
+        """Return whether the model can be used; :meth:`release` ends the use."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._users += 1
+            return True
+
+    def release(self) -> None:
+        """End one use of the model."""
+        with self._lock:
+            self._users -= 1
+            if self._retired and not self._users:
+                self._unused.notify_all()
+
+    def load(self) -> None:
+        """Load the model where it is not loaded.
+
+        Raises:
+            ModelNotReady: The model says that it could not be loaded.
+            Exception: What ``load`` or ``start`` of the model raises.
+        """
+        try:
+            if not self.ready:
+                loaded = self.model.load()
+                self.model.ready = self._made_ready(loaded)
+            if (start := getattr(self.model, "start", None)) is not None:
+                start()
+        except Exception as error:
+            self.reason = (
+                str(error) if isinstance(error, ModelRegError) else f"{type(error).__name__} while it was loaded"
+            )
+            raise
+        self.reason = ""
+
+    def _made_ready(self, loaded: object) -> bool:
+        # KServe's models set the attribute, return it, or do both.
+        if not (self.ready or loaded):
+            raise ModelNotReady(self.name, "its load() did not make it ready")
+        return True
+
+    def retire(self, timeout_s: float | None = _RETIRE_S, *, stop: bool = True) -> bool:
+        """Let no request use the model any more, wait for those that do, and stop it.
+
+        Args:
+            timeout_s: Seconds to wait for them; ``None`` for however long it takes.
+            stop: Whether to stop it; not where it is served under another name as well.
+
+        Returns:
+            Whether they ended in time. A model that is still used is stopped all the same.
+        """
+        with self._unused:
+            if self._retired:
+                return True
+            self._retired = True
+            unused = self._unused.wait_for(lambda: not self._users, timeout_s)
+        if not unused:
+            _log.warning("requests still use model %s %s s after it was taken out of service", self.name, timeout_s)
+        if stop:
+            self._stop()
+        return unused
+
+    def _stop(self) -> None:
+        if (stop := getattr(self.model, "stop", None)) is None:
+            return
+        try:
+            stop()
+        except Exception:  # noqa: BLE001 - a model's own bug, and logged
+            # It is out of service already, and the others must still be stopped.
+            _log.exception("stop() of model %s failed", self.name)
+
+
+# name -> version -> model, the newest version first
+_Table = dict[str, dict[str | None, Served]]
+
+
+class ModelRepository:
+    """The models of a server, by name and version. It may be used from any thread.
+
+    Without a version, the newest answers: ``1.10`` is newer than ``1.9``, ``2.0`` than ``2.0-rc1``, and any version
+    than none at all. A model that replaces another, or is unloaded, goes out of service at once; the requests that it
+    is answering end first, and then it is stopped.
+
+    Args:
+        models_dir: Folder whose folders are models that ``loader`` can load; they are in :meth:`index`.
+        loader: Returns the models that a name stands for, in all the versions that shall be served; they need not be
+            loaded. ``None`` where nothing can be loaded by name.
+
+    Example:
+        >>> from modelreg.serving.model import Model
+        >>> repository = ModelRepository()
+        >>> repository.update(Model("iris", version="1.9"))
+        >>> repository.update(Model("iris", version="1.10"))
+        >>> repository.get_model("iris").version
+        '1.10'
+    """
+
+    def __init__(
+        self,
+        models_dir: str | Path | None = None,
+        *,
+        loader: Callable[[str], Iterable[Any]] | None = None,
+    ) -> None:
+        self.models_dir = None if models_dir is None else Path(models_dir)
+        self._loader = loader
+        self._changing = threading.Lock()
+        self._names: dict[str, threading.Lock] = {}
+        # Replaced, never changed, so that a request reads it without a lock.
+        self._table: _Table = {}
+        self._loading: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+
+    def get_model(self, name: str, version: str | None = None) -> Any | None:
+        """Return the model of that name in that version (``None``: the newest), or ``None`` where there is none."""
+        served = self.find(name, version)
+        return None if served is None else served.model
+
+    def get_models(self) -> dict[str, Any]:
+        """Return the newest version of every model, by name."""
+        return {name: next(iter(versions.values())).model for name, versions in self._table.items()}
+
+    def is_model_ready(self, name: str, version: str | None = None) -> bool:
+        """Return whether there is such a model and it is loaded."""
+        served = self.find(name, version)
+        return served is not None and served.ready
+
+    def find(self, name: str, version: str | None = None) -> Served | None:
+        """Return the place of a model in the repository, or ``None`` where there is none."""
+        versions = self._table.get(name)
+        if versions is None:
+            return None
+        if version is None:
+            return next(iter(versions.values()))
+        return versions.get(version)
+
+    def use(self, name: str, version: str | None = None) -> Served:
+        """Return a model that stays in service until its ``release`` is called.
+
+        Raises:
+            ModelNotFound: There is none.
+        """
+        while (served := self.find(name, version)) is not None:
+            if served.use():
+                return served
+        raise ModelNotFound(name, version=version)
+
+    def all(self) -> list[Served]:
+        """Return every version of every model, the newest of each name first."""
+        return [served for versions in self._table.values() for served in versions.values()]
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a model, the newest first; a model without a version has none."""
+        return [version for version in self._table.get(name, {}) if version is not None]
+
+    def update(self, model: Any, name: str | None = None) -> None:
+        """Put a model into service, in place of the one of the same name and version.
+
+        Args:
+            model: The model.
+            name: Another name to answer under than the model's own.
+
+        Raises:
+            InvalidInput: The model has no name, or a handler that cannot be called.
+        """
+        name = name or getattr(model, "name", None)
+        if not name:
+            raise InvalidInput(f"{type(model).__name__} has no name to be served under")
+        self._retire_later(self._put([Served(model, name)]))
+
+    def load(self, name: str) -> bool:
+        """Load, or load anew, all versions of a model, and put them into service together.
+
+        Until they are loaded, those that are in service stay so, as they do where loading fails. Without a loader, the
+        models of that name that are in service are loaded where they are not.
+
+        Returns:
+            Whether the model is ready.
+
+        Raises:
+            ModelNotFound: There is no such model.
+            ModelNotReady: A version could not be loaded.
+        """
+        with self._lock_of(name):
+            self._loading[name] = "loading"
+            try:
+                models = self._loaded(name)
+            except Exception as error:
+                self._failed[name] = error.message if isinstance(error, ModelRegError) else type(error).__name__
+                raise
+            finally:
+                del self._loading[name]
+            self._failed.pop(name, None)
+            self._retire_later(self._put(models, instead_of=name))
+        return self.is_model_ready(name)
+
+    def unload(self, name: str, *, timeout_s: float | None = _RETIRE_S) -> None:
+        """Take all versions of a model out of service, wait for the requests that they answer, and stop them.
+
+        Args:
+            name: Name of the model.
+            timeout_s: Seconds to wait for the requests; ``None`` for however long they take.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        with self._lock_of(name):
+            with self._changing:
+                versions = self._table.get(name)
+                if versions is None:
+                    raise ModelNotFound(name)
+                self._table = {other: kept for other, kept in self._table.items() if other != name}
+            self._retire(versions.values(), timeout_s)
+
+    def index(self) -> list[dict[str, str]]:
+        """Return ``name``, ``version``, ``state`` and ``reason`` of every model that is in service or could be."""
+        rows = [_row(served, self._loading.get(served.name)) for served in self.all()]
+        served_names = {row["name"] for row in rows}
+        for name in sorted({*self._loading, *self._failed, *self._in_folder()} - served_names):
+            state = "LOADING" if name in self._loading else "UNAVAILABLE"
+            rows.append({"name": name, "version": "", "state": state, "reason": self._failed.get(name, "not loaded")})
+        return rows
+
+    def close(self, *, timeout_s: float | None = _RETIRE_S) -> None:
+        """Take every model out of service, and stop it.
+
+        Args:
+            timeout_s: Seconds to wait for the requests that they answer; ``None`` for however long they take.
+        """
+        with self._changing:
+            everything = self.all()
+            self._table = {}
+        self._retire(everything, timeout_s)
+
+    def _loaded(self, name: str) -> list[Served]:
+        if self._loader is None:
+            served = [*self._table.get(name, {}).values()]
+        else:
+            served = [Served(model, name) for model in self._loader(name)]
+        if not served:
+            raise ModelNotFound(name)
+        for one in served:
+            one.load()
+        return served
+
+    def _put(self, models: Iterable[Served], *, instead_of: str | None = None) -> list[Served]:
+        """Put ``models`` into the table, and return those that they replace."""
+        with self._changing:
+            table = {name: dict(versions) for name, versions in self._table.items()}
+            before = {id(served): served for versions in table.values() for served in versions.values()}
+            if instead_of is not None:
+                table.pop(instead_of, None)
+            for served in models:
+                table.setdefault(served.name, {})[served.version] = served
+            self._table = {name: _newest_first(versions) for name, versions in table.items()}
+            for served in self.all():
+                before.pop(id(served), None)
+        return [*before.values()]
+
+    def _retire_later(self, replaced: list[Served]) -> None:
+        # Whoever put the new model there need not wait for the requests of the old one.
+        if replaced:
+            retiring = threading.Thread(
+                target=self._retire, args=(replaced, _RETIRE_S), name="modelreg-retire", daemon=True
+            )
+            retiring.start()
+
+    def _retire(self, models: Iterable[Served], timeout_s: float | None) -> None:
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        for served in models:
+            still_served = any(other.model is served.model for other in self.all())
+            left_s = None if deadline is None else max(deadline - monotonic(), 0)
+            served.retire(left_s, stop=not still_served)
+
+    def _lock_of(self, name: str) -> threading.Lock:
+        """One change of a name at a time; loading one model does not hold up another."""
+        with self._changing:
+            return self._names.setdefault(name, threading.Lock())
+
+    def _in_folder(self) -> set[str]:
+        if self.models_dir is None or not self.models_dir.is_dir():
+            return set()
+        return {path.name for path in self.models_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
+def _row(served: Served, loading: str | None) -> dict[str, str]:
+    state = "READY" if served.ready else "LOADING" if loading else "UNAVAILABLE"
+    return {"name": served.name, "version": served.version or "", "state": state, "reason": served.reason}
+
+
+def _newest_first(versions: dict[str | None, Served]) -> dict[str | None, Served]:
+    return dict(sorted(versions.items(), key=lambda item: _version_order(item[0]), reverse=True))
+
+
+def _version_order(version: str | None) -> tuple[Any, ...]:
+    """What versions are sorted by: numbers as numbers, and a release after what comes before it, such as ``-rc1``."""
+    if version is None:
+        return ()
+    match = _RELEASE.match(version)
+    release, rest = (match[1], version[match.end() :]) if match else ("", version)
+    numbers = [int(number) for number in release.split(".")] if release else [-1]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    suffix = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in _PARTS.findall(rest))
+    later = rest == "" or rest.startswith("+")
+    return (tuple(numbers), later, suffix)
+
+
+_RELEASE = re.compile(r"[vV]?([0-9]+(?:\.[0-9]+)*)")
+_PARTS = re.compile(r"[0-9]+|[^0-9.\-_+]+")
