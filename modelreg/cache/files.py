@@ -120,6 +120,14 @@ def read_with_status(path: str) -> tuple[bytes, os.stat_result] | None:
     return data, status
 
 
+def mtime(path: str) -> float:
+    """Return when a file was last changed, in seconds since the epoch; 0 if there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def hash_file(path: str) -> str:
     """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -82,16 +82,19 @@ class Filling:
         answered = [source for key in (*others, self._key) for source in self._cache.refs.sources(key)]
         return [*answered, *self._partials.known()]
 
-    def reusable(self, sizes: Mapping[str, int]) -> set[str]:
+    def reusable(self, sizes: Mapping[str, int], *, trees: Iterable[str] = ()) -> set[str]:
         """Return those contents that are here and right, so that they need not be moved.
 
         Args:
             sizes: Bytes of each content, by its digest in hex.
+            trees: Digests (hex) of trees that may hold them, beside the last answer's.
         """
         if not sizes:
             return set()
         last = self._cache.refs.read(self._key)
-        vouched = self._cache.trees.vouched(last.tree) if last is not None else {}
+        vouched: dict[str, int] = {}
+        for tree in {*trees, *([last.tree] if last is not None else [])}:
+            vouched |= self._cache.trees.vouched(tree)
         with files.translated(self._root):
             return self._cache.blobs.right_ones(sizes, vouched=vouched)
 

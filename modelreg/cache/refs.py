@@ -116,6 +116,13 @@ class Refs:
             if ref is not None:
                 yield key, ref
 
+    def latest(self) -> Iterator[tuple[str, Ref]]:
+        """Yield the answers, those that were used last first; each is read only when it is reached."""
+        for key in sorted(self.keys(), key=lambda key: files.mtime(self._layout.ref(key)), reverse=True):
+            ref = self.read(key)
+            if ref is not None:
+                yield key, ref
+
     def keys(self) -> list[str]:
         """Return the keys of all answers, damaged ones included."""
         try:

@@ -13,6 +13,7 @@ import attrs
 from modelreg.cache.manifests import Entry, Manifest
 from modelreg.cache.refs import Ref
 from modelreg.exceptions import CacheError, InvalidInput, NotCached
+from modelreg.fetching.doubles import find_doubles
 from modelreg.fetching.hits import digest_mismatch, find_current
 from modelreg.fetching.progress import shown
 from modelreg.fetching.questions import Question
@@ -172,7 +173,7 @@ class _Bringing:
         return current
 
     def _moved(self, backend: Backend, tree: RemoteTree) -> Ref:
-        missing = self._reuse(tree.files)
+        missing = self._reuse(backend, tree.files)
         by_path = {file.path: file for file in tree.files}
         for _ in range(_ATTEMPTS):
             self._move(backend, tree, missing)
@@ -188,20 +189,25 @@ class _Bringing:
             next_step="see whether something else empties it, or raise MODELREG_CACHE_MAX_SIZE",
         )
 
-    def _reuse(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    def _reuse(self, backend: Backend, files: Sequence[RemoteFile]) -> list[RemoteFile]:
         """Take up what is here already; return what must be moved."""
         if self._force:
             return list(files)
         whole = self._question._replace(allow=None, ignore=None, unpack=False)
         known = {(one.path, one.identity): one for one in self._filling.known(whole.key)}
         candidates: dict[str, Entry] = {}
+        unknown = []
         for file in files:
             source = known.get((file.path, file.identity)) if file.identity else None
             if file.sha256 is not None and file.size is not None:
                 candidates[file.path] = Entry(file.path, file.sha256, file.size)
             elif source is not None:
                 candidates[file.path] = Entry(file.path, source.sha256, source.size)
-        right = self._filling.reusable({entry.sha256: entry.size for entry in candidates.values()})
+            else:
+                unknown.append(file)
+        doubles = find_doubles(self._cache, backend, unknown)
+        candidates |= doubles.entries
+        right = self._filling.reusable({entry.sha256: entry.size for entry in candidates.values()}, trees=doubles.trees)
         missing = []
         for file in files:
             entry = candidates.get(file.path)

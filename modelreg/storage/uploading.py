@@ -26,6 +26,8 @@ from modelreg.storageconfig import TransferSettings
 if TYPE_CHECKING:
     from modelreg.storage.backends import Backend
 
+_CHUNK_BYTES = 1 << 20
+
 
 @attrs.frozen
 class _Source:
@@ -103,7 +105,9 @@ def _push_once(backend: Backend, source: _Source) -> UploadedFile:
     except OSError as error:
         raise InvalidInput(f"the file {source.path} cannot be read: {error.strerror or error}") from error
     with HashingReader(file) as reader:
-        backend.write(source.name, cast("BinaryIO", reader), source.size)
+        # What is noted beside an object is sent before it: the file is read twice, the second time from memory.
+        sha256 = reader.hash_all() if backend.records_digests else None
+        backend.write(source.name, cast("BinaryIO", reader), source.size, sha256=sha256)
         now = os.fstat(file.fileno())
         if reader.hashed != source.size or (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
             raise InvalidInput(
@@ -159,6 +163,13 @@ class HashingReader(io.RawIOBase):
     def sha256(self) -> str:
         """Hex digest of what has been read."""
         return self._digest.hexdigest()
+
+    def hash_all(self) -> str:
+        """Return the hex digest of the whole file, and go back to its start."""
+        while self.read(_CHUNK_BYTES):
+            pass
+        self.seek(0)
+        return self.sha256
 
     def readable(self) -> bool:
         """Return that it can be read."""

@@ -19,6 +19,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,9 @@ from modelreg.exceptions import (
     StorageError,
     UnsafeName,
 )
+from modelreg.fetching.misses import Fetcher
+from modelreg.storage import Downloaded, RemoteFile, download, open_backend
+from modelreg.storage.backends import Backend
 from modelreg.testing.storage_place import AWKWARD_NAMES, Place, pattern_bytes, raises, read_tree
 
 __all__ = ["FileContract", "FolderContract", "Place", "StorageContract"]
@@ -349,6 +353,26 @@ class StorageContract(FolderContract):
         source = self._write(tmp_path / "source", {"a": b"1", "b/c": b"2"})
 
         assert modelreg.push(source, place.at("one")).digest == modelreg.push(source, place.at("two")).digest
+
+    def test_of_a_second_version_only_what_changed_is_moved(self, place: Place, tmp_path: Path) -> None:
+        with open_backend(place.at("models/2")) as backend:
+            if not backend.records_digests:
+                pytest.skip("the storage keeps no digests beside its files")
+        files = {"a": b"1", "sub/large.bin": pattern_bytes((20 << 20) + 1), "sub/b": pattern_bytes(100_000)}
+        source = self._write(tmp_path / "source", files)
+        modelreg.push(source, place.at("models/1"))
+        modelreg.fetch(place.at("models/1"))
+        pushed = modelreg.push(self._write(source, {"a": b"2"}), place.at("models/2"))
+        moved: list[str] = []
+
+        def move(backend: Backend, jobs: list[tuple[RemoteFile, Path]], **options: Any) -> Iterator[Downloaded]:
+            moved.extend(file.path for file, _ in jobs)
+            return download(backend, jobs, **options)
+
+        path = modelreg.fetch(place.at("models/2"), digest=pushed.digest, fetcher=Fetcher(move=move))
+
+        assert read_tree(path) == {**files, "a": b"2"}
+        assert moved == ["a"]
 
     def test_what_was_pushed_differently_is_not_what_was_recorded(self, place: Place, tmp_path: Path) -> None:
         pushed = modelreg.push(self._write(tmp_path / "source", {"a": b"1", "b": b"2"}), place.at("m"))

@@ -93,8 +93,8 @@ class FilesystemBackend(Backend):
                 yield chunk
                 left = None if left is None else left - len(chunk)
 
-    def _write(self, location: str, source: BinaryIO, size: int) -> None:
-        del size
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
+        del size, sha256
         filesystem = self.filesystem()
         folder = location.rpartition("/")[0]
         temporary = f"{folder}/.{secrets.token_hex(8)}.tmp"

@@ -41,6 +41,7 @@ class Listed:
         size: Bytes, if known.
         identity: Changes when the content does.
         sha256: Hex digest, where the storage vouches for one.
+        recorded: Hex digest that whoever wrote the file noted beside it; nobody has compared it with the content.
     """
 
     location: str
@@ -48,6 +49,7 @@ class Listed:
     size: int | None
     identity: str = ""
     sha256: str | None = None
+    recorded: str | None = None
 
 
 class Backend(abc.ABC):
@@ -64,6 +66,8 @@ class Backend(abc.ABC):
     ranged: bool = True
     #: Requests that may be under way at once; ``None`` leaves it to the transfer's settings.
     concurrency: int | None = None
+    #: :meth:`write` notes a file's sha256 beside it, and :meth:`recorded` tells it.
+    records_digests: bool = False
 
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
         self.uri = uri
@@ -112,6 +116,19 @@ class Backend(abc.ABC):
             raise ObjectNotFound(f"cannot read {self._named(file.location)}: it is gone")
         return attrs.evolve(file, size=found.size, identity=found.identity, sha256=found.sha256)
 
+    def recorded(self, file: RemoteFile) -> str | None:
+        """Return the sha256 (hex) that was noted beside ``file`` when it was written.
+
+        ``None`` if none was, and if the file is not what ``file`` describes any more. Who rewrites a file may leave the
+        old note where it was, so it is a second witness to what is known of the content, never the only one.
+
+        Raises:
+            StorageError: The storage failed or could not be reached.
+        """
+        found = self._asked(self._stat, file.location, what=self._named(file.location))
+        is_same = found is not None and (found.size, _unquoted(found.identity)) == (file.size, _unquoted(file.identity))
+        return found.recorded if found is not None and is_same else None
+
     def read(self, file: RemoteFile) -> Any:
         """Return the whole content of a small file, as a buffer.
 
@@ -133,13 +150,14 @@ class Backend(abc.ABC):
         while (chunk := self._translated(next, chunks, None, what=what)) is not None:
             yield chunk
 
-    def write(self, name: str, source: BinaryIO, size: int) -> None:
+    def write(self, name: str, source: BinaryIO, size: int, *, sha256: str | None = None) -> None:
         """Store ``size`` bytes of ``source`` as ``name`` below the URI; visible only once they are all there.
 
         Args:
             name: Relative name, ``/`` between its segments; empty for the URI itself.
             source: A file open for reading, at its start.
             size: Bytes it holds.
+            sha256: Their hex digest, to be noted beside the file where the storage can.
 
         Raises:
             ReadOnlyStorage: The scheme cannot be written.
@@ -148,7 +166,7 @@ class Backend(abc.ABC):
         if name:
             safe_relative_path(name)
         location = self.location(name)
-        self._translated(self._write, location, source, size, what=self._named(location))
+        self._translated(self._write, location, source, size, sha256, what=self._named(location))
 
     @abc.abstractmethod
     def location(self, name: str) -> str:
@@ -200,8 +218,8 @@ class Backend(abc.ABC):
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
         """Return what a foreign ``error`` means for ``what``, ``None`` for one that is not the storage's."""
 
-    def _write(self, location: str, source: BinaryIO, size: int) -> None:
-        del source, size
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
+        del source, size, sha256
         raise ReadOnlyStorage(f"cannot write {self._named(location)}: {self.uri.scheme} storage is read only")
 
     def _immutable(self, uri: StorageURI) -> bool:
@@ -268,6 +286,11 @@ def without_folder_markers(files: Iterable[Listed]) -> list[Listed]:
 def _parents(name: str) -> Iterator[str]:
     while name := name.rpartition("/")[0]:
         yield name
+
+
+def _unquoted(identity: str) -> str:
+    """Return ``identity`` in the spelling that listings and answers share: some of them quote entity tags."""
+    return identity.replace('"', "")
 
 
 def _remote_file(one: Listed) -> RemoteFile:

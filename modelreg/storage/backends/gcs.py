@@ -10,12 +10,11 @@ from typing import Any, BinaryIO
 import attrs
 
 from modelreg.exceptions import AccessDenied, InvalidInput
-from modelreg.storage.backends.objects import ObjectStoreBackend
+from modelreg.storage.backends.objects import DIGEST_METADATA, ObjectStoreBackend
 from modelreg.storage.uri import StorageURI
 from modelreg.storageconfig import GCSSettings, StorageSettings
 
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
-_CHUNK_BYTES = 1 << 20
 _TOKEN_LIVES = timedelta(minutes=5)
 # Kinds of credential files that obstore reads by itself.
 _PLAIN_KINDS = frozenset({"service_account", "authorized_user"})
@@ -23,6 +22,8 @@ _PLAIN_KINDS = frozenset({"service_account", "authorized_user"})
 
 class GCSBackend(ObjectStoreBackend):
     """A bucket of Google Cloud Storage."""
+
+    records_digests = True
 
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
         super().__init__(uri, settings=settings)
@@ -69,17 +70,16 @@ class GCSBackend(ObjectStoreBackend):
             version_aware="version" in self.uri.options,
         )
 
-    def _write(self, location: str, source: BinaryIO, size: int) -> None:
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
         # Through gcsfs: obstore writes by another API, which emulators lack, and never without credentials.
         filesystem, path = self.filesystem(), f"{self.uri.bucket}/{location}"
+        metadata = {DIGEST_METADATA: sha256} if sha256 is not None else {}
         part_bytes = self.settings.transfer.part_bytes
         if size <= part_bytes:
-            filesystem.pipe_file(path, source.read())
-            return
-        # gcsfs sends large files by their path alone; reading it here is what hashes it.
-        while source.read(_CHUNK_BYTES):
-            pass
-        filesystem.put_file(source.name, path, chunksize=part_bytes)
+            filesystem.pipe_file(path, source.read(), metadata=metadata)
+        else:
+            # gcsfs sends large files by their path alone.
+            filesystem.put_file(source.name, path, chunksize=part_bytes, metadata=metadata)
 
     def filesystem_path(self) -> str:
         """Return ``bucket/key``, with the generation where the URI names one."""

@@ -86,8 +86,8 @@ class LocalBackend(Backend):
             if _identity(os.fstat(source.fileno())) != file.identity:
                 raise ObjectChanged(f"{file.location} changed while it was read")
 
-    def _write(self, location: str, source: BinaryIO, size: int) -> None:
-        del size
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
+        del size, sha256
         target = Path(location)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")

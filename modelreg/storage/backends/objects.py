@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import attrs
+
 from modelreg.exceptions import InvalidInput, ModelRegError, ObjectChanged
 from modelreg.storage.backends import errors
 from modelreg.storage.backends.base import Backend, Listed, reject_version, relative_to, without_folder_markers
@@ -19,6 +21,8 @@ from modelreg.storage.uri import StorageURI
 # How much of a range is held at once: large enough to cost few calls, small enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
 _LIST_CHUNK = 1000
+#: Name of the metadata that holds an object's sha256, in hex.
+DIGEST_METADATA = "sha256"
 
 
 class ObjectStoreBackend(Backend):
@@ -83,14 +87,14 @@ class ObjectStoreBackend(Backend):
     def _head(self, key: str, version: str | None, *, relative: str) -> Listed | None:
         import obstore
 
+        options: Any = {"head": True} if version is None else {"head": True, "version": version}
         try:
-            options: Any = {"head": True} if version is None else {"head": True, "version": version}
-            meta = obstore.get(self._store, key, options=options).meta if version else obstore.head(self._store, key)
+            found = obstore.get(self._store, key, options=options)
         except FileNotFoundError as error:
             if self._is_bucket_missing(error):
                 raise
             return None
-        return _listed(meta, relative, version)
+        return attrs.evolve(_listed(found.meta, relative, version), recorded=found.attributes.get(DIGEST_METADATA))
 
     def _is_bucket_missing(self, error: Exception) -> bool:
         return "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error)
@@ -149,7 +153,7 @@ class ObjectStoreBackend(Backend):
         wanted = None if length is None else (offset, offset + length)
         return iter(self._get(file, wanted).stream(_CHUNK_BYTES))
 
-    def _write(self, location: str, source: BinaryIO, size: int) -> None:
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
         import obstore
 
         transfer = self.settings.transfer
@@ -157,6 +161,7 @@ class ObjectStoreBackend(Backend):
             self._write_store,
             location,
             source,
+            attributes={DIGEST_METADATA: sha256} if sha256 is not None else None,
             # One request for what fits in one part: no half-made upload can stay behind.
             use_multipart=size > transfer.part_bytes,
             chunk_size=max(transfer.part_bytes, -(-size // _MOST_PARTS)),

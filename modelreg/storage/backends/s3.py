@@ -25,6 +25,8 @@ _NO_KEYS = (
 class S3Backend(ObjectStoreBackend):
     """A bucket of S3."""
 
+    records_digests = True
+
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
         super().__init__(uri, settings=settings)
         self._s3 = _with_options(settings.s3, uri)
