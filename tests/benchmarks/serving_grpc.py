@@ -17,9 +17,9 @@ def main() -> None:
     """Measure and publish."""
     report = Report.from_arguments("serving-grpc", script=__file__, rounds=3, packages=("modelreg", "grpcio", "numpy"))
     requests = (
-        grpc_message("raw, 4 floats", tiny(), 1.5, raw=True),
-        grpc_message("raw, image", image(), 1.5, raw=True),
-        grpc_message("fp32_contents, image", image(), 2.5, raw=False),
+        grpc_message("raw, 4 floats", tiny(), 2, raw=True),
+        grpc_message("raw, image", image(), 2, raw=True),
+        grpc_message("fp32_contents, image", image(), 3, raw=False),
     )
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

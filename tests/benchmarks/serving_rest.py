@@ -23,9 +23,9 @@ def main() -> None:
         names = ("modelreg", "kserve", "mlserver", "limit-falcon", "limit-rsgi")
         ours, kserve, mlserver, *limits = [stack.enter_context(serving(name, folder)) for name in names]
         rows = [
-            *measure(report, json_v2("V2 JSON, 4 floats", tiny(), 1.5), [ours, kserve, mlserver], limits, folder),
+            *measure(report, json_v2("V2 JSON, 4 floats", tiny(), 2), [ours, kserve, mlserver], limits, folder),
             # MLServer has neither V1 nor binary tensors.
-            *measure(report, json_v1("V1 JSON, 4 floats", tiny(), 1.5), [ours, kserve], [], folder),
+            *measure(report, json_v1("V1 JSON, 4 floats", tiny(), 2), [ours, kserve], [], folder),
             *measure(report, json_v2("V2 JSON, image", image(), 3), [ours, kserve, mlserver], [], folder),
             *measure(report, binary_v2("V2 binary, image", image(), 3), [ours, kserve], limits, folder),
         ]

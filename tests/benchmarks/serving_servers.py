@@ -46,13 +46,17 @@ def modelreg(http_port: int, grpc_port: int, workers: int) -> None:
 
     model = _row_sums(serving)(MODEL)
     model.load()
-    serving.ModelServer(http_port=http_port, grpc_port=grpc_port, workers=workers).start([model])
+    _modelreg_server(http_port, grpc_port, workers).start([model])
 
 
 def modelreg_without_models(http_port: int, grpc_port: int, workers: int) -> None:
+    _modelreg_server(http_port, grpc_port, workers).start([])
+
+
+def _modelreg_server(http_port: int, grpc_port: int, workers: int) -> Any:
     from modelreg import serving
 
-    serving.ModelServer(http_port=http_port, grpc_port=grpc_port, workers=workers).start([])
+    return serving.ModelServer(http_port=http_port, grpc_port=grpc_port, workers=workers, host="127.0.0.1")
 
 
 def kserve(http_port: int, grpc_port: int, workers: int) -> None:

@@ -129,7 +129,7 @@ class Request:
     name: str
     body: bytes
     sums: tuple[float, ...]
-    seconds: float
+    seconds: int
     path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -151,20 +151,20 @@ def infer_request(rows: Any, *, binary: bool) -> InferRequest:
     return InferRequest(MODEL, [tensor], request_id="1")
 
 
-def json_v2(name: str, rows: Any, seconds: float) -> Request:
+def json_v2(name: str, rows: Any, seconds: int) -> Request:
     """Return a V2 request in JSON, its data flat, each number as Python writes a float."""
     tensor = {"name": "rows", "shape": list(rows.shape), "datatype": "FP32", "data": rows.ravel().tolist()}
     body = json.dumps({"id": "1", "inputs": [tensor]}).encode()
     return Request(name, body, _sums(rows), seconds, f"/v2/models/{MODEL}/infer", _JSON)
 
 
-def json_v1(name: str, rows: Any, seconds: float) -> Request:
+def json_v1(name: str, rows: Any, seconds: int) -> Request:
     """Return a V1 request in JSON."""
     body = json.dumps({"instances": rows.tolist()}).encode()
     return Request(name, body, _sums(rows), seconds, f"/v1/models/{MODEL}:predict", _JSON)
 
 
-def binary_v2(name: str, rows: Any, seconds: float) -> Request:
+def binary_v2(name: str, rows: Any, seconds: int) -> Request:
     """Return a V2 request with a binary tensor."""
     encoded = oip_json.encode_request(infer_request(rows, binary=True), binary=True)
     headers = {
@@ -174,7 +174,7 @@ def binary_v2(name: str, rows: Any, seconds: float) -> Request:
     return Request(name, b"".join(encoded.parts), _sums(rows), seconds, f"/v2/models/{MODEL}/infer", headers)
 
 
-def grpc_message(name: str, rows: Any, seconds: float, *, raw: bool) -> Request:
+def grpc_message(name: str, rows: Any, seconds: int, *, raw: bool) -> Request:
     """Return a ``ModelInferRequest``, its tensor as raw bytes or in ``fp32_contents``."""
     return Request(name, oip_proto.encode_request(infer_request(rows, binary=raw), raw=raw), _sums(rows), seconds)
 
@@ -217,14 +217,14 @@ def _wrk(server: Server, request: Request, connections: int, body: Path) -> dict
     wrk = find_program("wrk", "apt-get install wrk")
     url = f"http://127.0.0.1:{server.http_port}{request.path}"
     headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
-    command = [wrk, "-t1", f"-c{connections}", f"-d{request.seconds:g}s", "--timeout", "60s"]
+    command = [wrk, "-t1", f"-c{connections}", f"-d{request.seconds}s", "--timeout", "60s"]
     env = {**os.environ, "BENCH_BODY": str(body), "BENCH_HEADERS": headers}
     return _figures([*command, "-s", str(HERE / "serving_load.lua"), url], env)
 
 
 def _grpc_loop(server: Server, request: Request, connections: int, body: Path) -> dict[str, float]:
     target = f"127.0.0.1:{server.grpc_port}"
-    command = [sys.executable, str(HERE / "serving_grpc_load.py"), target, str(connections), f"{request.seconds:g}"]
+    command = [sys.executable, str(HERE / "serving_grpc_load.py"), target, str(connections), f"{request.seconds}"]
     return _figures([*command, str(body)], dict(os.environ))
 
 
