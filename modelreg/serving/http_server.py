@@ -1,0 +1,145 @@
+"""A WSGI application served over HTTP by threads of this process: granian, without the processes of its command line.
+
+granian's own way to serve starts a process for the application. A model that was given as an object must not be moved
+to another process: its threads and its device would stay behind. So this is the one place that uses granian's parts as
+its command line does; ``docs/explanation/adr/0043-http-server.md`` says what was measured, and what it costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from granian import _futures, _granian
+from granian.http import HTTP1Settings
+
+from modelreg.exceptions import Unreachable
+from modelreg.serving.ports import ReservedPort
+from modelreg.serving.tls import TLSSettings
+
+# They are typed for another version than their own.
+_PARTS: Any = _granian
+_FUTURES: Any = _futures
+
+#: Connections that wait to be accepted.
+_BACKLOG = 1024
+#: Connections that are open at once; those that do nothing cost little.
+_CONNECTIONS = 16_384
+#: Threads without work end after so many seconds.
+_IDLE_S = 30
+
+_WSGI = {
+    "SCRIPT_NAME": "",
+    "wsgi.version": (1, 0),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.input_terminated": True,
+}
+
+
+class HTTPServer:
+    """Serves a WSGI application over HTTP/1.1 and HTTP/2, until it is stopped.
+
+    Args:
+        app: The application. It runs in several threads at once.
+        port: Where to listen.
+        threads: Requests that are answered at once.
+        tls: How to speak TLS; ``None`` for plain text.
+        keep_alive_s: Seconds after which a connection without a request is closed.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]],
+        *,
+        port: ReservedPort,
+        threads: int,
+        tls: TLSSettings | None = None,
+        keep_alive_s: float = 65.0,
+    ) -> None:
+        self._app = app
+        self._port = port
+        self._threads = threads
+        self._tls = tls
+        self._keep_alive_s = keep_alive_s
+        self._signal = _PARTS.WorkerSignal()
+        self._ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Listen, and answer requests from now on.
+
+        Raises:
+            Unreachable: The port was taken in the meantime.
+        """
+        listener = _PARTS.ListenerSpec(self._port.address, self._port.port, _BACKLOG)
+        try:
+            sockets = (listener, None) if sys.platform == "linux" else (None, listener.build())
+            worker = self._worker(sockets)
+        except (OSError, RuntimeError) as error:
+            raise Unreachable(f"the server cannot listen on port {self._port.port}: {error}") from error
+        self._signal.add_cb(self._ended.set)
+        # granian wants one for applications that are coroutines, and never runs it for others.
+        self._loop = asyncio.new_event_loop()
+        scheduler = _FUTURES._new_cbscheduler(self._loop, self._answer, impl_asyncio=True)  # noqa: SLF001 - see above
+        worker.serve_mtr(scheduler, self._loop, self._signal)
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Accept no more connections, and wait until the requests under way are answered.
+
+        Args:
+            timeout_s: Seconds to wait; ``None`` for however long it takes.
+
+        Returns:
+            Whether they were answered in time.
+        """
+        if self._loop is None:
+            return True
+        self._signal.set()
+        ended = self._ended.wait(timeout_s)
+        if ended:
+            self._loop.close()
+            self._loop = None
+        return ended
+
+    def _worker(self, sockets: tuple[Any, Any]) -> Any:
+        return _PARTS.WSGIWorker(
+            1,
+            sockets,
+            None,  # granian's own metrics
+            1,  # threads that move bytes; the application's are the next but one
+            512,
+            self._threads,
+            _IDLE_S,
+            _CONNECTIONS,
+            "auto",
+            HTTP1Settings(header_read_timeout=int(self._keep_alive_s * 1000)),
+            None,
+            None,
+            *_tls_options(self._tls),
+            (None, None),
+        )
+
+    def _answer(self, protocol: Any, environ: dict[str, Any]) -> None:
+        environ.update(_WSGI)
+        status, headers = 500, list[tuple[str, str]]()
+
+        def start_response(line: str, given: list[tuple[str, str]], _error: object = None) -> None:
+            nonlocal status, headers
+            status, headers = int(line[:3]), given
+
+        parts = self._app(environ, start_response)
+        protocol.response_bytes(status, headers, b"".join(parts))
+
+
+def _tls_options(tls: TLSSettings | None) -> tuple[Any, ...]:
+    if tls is None:
+        return (False, None, None, None, "tls1.2", None, [], False)
+    authorities = None if tls.client_ca is None else str(tls.client_ca)
+    pair = (str(tls.certfile), str(tls.keyfile), tls.key_password)
+    return (True, *pair, "tls1.2", authorities, [], authorities is not None)

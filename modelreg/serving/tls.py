@@ -1,0 +1,54 @@
+"""What a server needs to speak TLS, and to ask clients for a certificate."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+import attrs
+
+from modelreg.exceptions import InvalidInput
+
+
+def _path(value: str | os.PathLike[str]) -> Path:
+    return Path(value).absolute()
+
+
+def _optional_path(value: str | os.PathLike[str] | None) -> Path | None:
+    return None if value is None else _path(value)
+
+
+@attrs.frozen
+class TLSSettings:
+    """The certificate of a server, and whose certificates it asks its clients for.
+
+    Args:
+        certfile: File with the certificate of the server and those between it and its authority, as PEM.
+        keyfile: File with its private key, as PEM.
+        client_ca: File with the authorities whose certificates clients must have, as PEM; ``None`` asks for none.
+        key_password: Password of the private key, where it has one.
+
+    Raises:
+        InvalidInput: A file cannot be read, or holds something else, or the key is not the certificate's.
+    """
+
+    certfile: Path = attrs.field(converter=_path)
+    keyfile: Path = attrs.field(converter=_path)
+    client_ca: Path | None = attrs.field(default=None, converter=_optional_path)
+    key_password: str | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(self.certfile, self.keyfile, self.key_password or "")
+        except (OSError, ValueError) as error:
+            pair = f"{self.certfile} and its key {self.keyfile}"
+            raise InvalidInput(f"the certificate {pair} cannot be used: {error}") from error
+        if self.client_ca is None:
+            return
+        try:
+            context.load_verify_locations(self.client_ca)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"the authorities in {self.client_ca} cannot be used: {error}") from error

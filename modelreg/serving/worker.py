@@ -1,0 +1,164 @@
+"""All that serves within one process: the data plane, and REST and gRPC over it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from modelreg.serving.admission import Admission
+from modelreg.serving.bodies import BodyLimits
+from modelreg.serving.cloudevents import EventAnswers
+from modelreg.serving.dataplane import DataPlane
+from modelreg.serving.metrics import Metrics
+from modelreg.serving.model import BatchSettings
+from modelreg.serving.ports import SHARED_PORTS, ReservedPort
+from modelreg.serving.repository import ModelRepository
+from modelreg.serving.rest import max_bodies_of, rest_app
+from modelreg.serving.stopping import Stopping
+from modelreg.serving.tls import TLSSettings
+
+if TYPE_CHECKING:
+    from modelreg.serving.grpc import GRPCServer
+    from modelreg.serving.http_server import HTTPServer
+
+_log = logging.getLogger(__name__)
+
+#: Threads beyond those that requests with a body can take: for probes, metrics and metadata.
+_SPARE_THREADS = 8
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSettings:
+    """How a process serves; see :class:`modelreg.serving.ModelServer`, whose arguments these are."""
+
+    tls: TLSSettings | None
+    limits: BodyLimits
+    max_message_bytes: int
+    max_concurrency: int
+    max_queue: int
+    max_threads: int
+    deadline_s: float | None
+    batching: BatchSettings | None
+    enable_repository_api: bool
+    access_log: Callable[[dict[str, Any]], None] | None
+    events: EventAnswers
+    keep_alive_s: float
+    grace_s: float
+    drain_delay_s: float
+
+
+class Worker:
+    """Serves the models of a repository over REST, and over gRPC where there is a port for it.
+
+    Args:
+        repository: The models.
+        settings: How to serve.
+        http_port: Port of the REST server.
+        grpc_port: Port of the gRPC server; ``None`` for none.
+        metrics: Where requests are counted.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        *,
+        settings: WorkerSettings,
+        http_port: ReservedPort,
+        grpc_port: ReservedPort | None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._settings = settings
+        admission = Admission(max_concurrency=settings.max_concurrency, max_queue=settings.max_queue)
+        self.dataplane = DataPlane(
+            repository,
+            admission=admission,
+            metrics=metrics,
+            deadline_s=settings.deadline_s,
+            batching=settings.batching,
+        )
+        self._http = self._http_server(http_port)
+        self._grpc = None if grpc_port is None else self._grpc_server(grpc_port)
+
+    def serve(self, stopping: Stopping, *, loaded: Callable[[], None] = lambda: None) -> None:
+        """Serve until it is time to stop; then answer the requests under way.
+
+        Args:
+            stopping: Says when.
+            loaded: Called once every model is loaded.
+
+        Raises:
+            ModelNotReady: A model could not be loaded.
+            Unreachable: A port was taken in the meantime.
+        """
+        try:
+            self.start()
+            loaded()
+            stopping.wait()
+            self._withdraw()
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Answer probes, then load the models and answer for them.
+
+        Raises:
+            ModelNotReady: A model could not be loaded.
+            Unreachable: A port was taken in the meantime.
+        """
+        self._http.start()
+        if self._grpc is not None:
+            self._grpc.start()
+        self.dataplane.start()
+        _log.info("every model is loaded")
+
+    def stop(self) -> None:
+        """Take no new requests, answer those under way within the time of grace, and end."""
+        deadline = monotonic() + self._settings.grace_s
+        if not self.dataplane.drain(self._settings.grace_s):
+            _log.error(
+                "requests were still being worked on %g s after the server was told to stop", self._settings.grace_s
+            )
+        if self._grpc is not None:
+            self._grpc.drain(max(deadline - monotonic(), 0))
+            self._grpc.stop()
+        if not self._http.stop(max(deadline - monotonic(), 0.1)):
+            _log.error("answers were still being sent %g s after the server was told to stop", self._settings.grace_s)
+        self.dataplane.close()
+
+    def _withdraw(self) -> None:
+        self.dataplane.withdraw()
+        if self._settings.drain_delay_s > 0:
+            time.sleep(self._settings.drain_delay_s)
+
+    def _http_server(self, port: ReservedPort) -> HTTPServer:
+        from modelreg.serving.http_server import HTTPServer
+
+        settings = self._settings
+        app = rest_app(
+            self.dataplane,
+            enable_repository_api=settings.enable_repository_api,
+            limits=settings.limits,
+            events=settings.events,
+            access_log=settings.access_log,
+        )
+        threads = max_bodies_of(self.dataplane) + _SPARE_THREADS
+        return HTTPServer(app, port=port, threads=threads, tls=settings.tls, keep_alive_s=settings.keep_alive_s)
+
+    def _grpc_server(self, port: ReservedPort) -> GRPCServer:
+        from modelreg.serving.grpc import grpc_server
+
+        return grpc_server(
+            self.dataplane,
+            host=port.address,
+            port=port.port,
+            tls=self._settings.tls,
+            max_message_bytes=self._settings.max_message_bytes,
+            enable_repository_api=self._settings.enable_repository_api,
+            share_port=SHARED_PORTS,
+            access_log=self._settings.access_log,
+        )
