@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": "modelreg.cli.doctor:doctor",
     "experiments": "modelreg.cli.experiments:experiments",
     "fetch": "modelreg.cli.fetch:fetch",
+    "infer": "modelreg.cli.infer:infer",
     "ls": "modelreg.cli.fetch:ls",
     "models": "modelreg.cli.models:models",
     "push": "modelreg.cli.fetch:push",

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 from click.testing import CliRunner, Result
 
 from modelreg import ModelRegistry
 from modelreg.cli.main import main
+
+# Serving is an extra.
+collect_ignore = [] if find_spec("orjson") else ["test_cli_infer.py"]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from modelreg.embedded import open_app
 from modelreg.http.retry import RetryPolicy
 from modelreg.http.session import RegistrySession
 from modelreg.http.wsgi_adapter import WSGIAdapter
+
+# Serving is an extra.
+collect_ignore = [] if find_spec("orjson") else ["test_rest_inference.py"]
 
 
 class Carrier(WSGIAdapter):
