@@ -387,7 +387,7 @@ def test_a_request_that_may_have_been_answered_is_not_sent_again(
 def test_a_server_that_is_not_there_is_unreachable(patient: InferenceRESTClient):
     responses.get(f"{URL}/v2/health/ready", body=refused("connection refused"))
 
-    with pytest.raises(ServerUnreachable, match="cannot connect: .*connection refused") as raised:
+    with pytest.raises(ServerUnreachable, match=r"cannot connect: .*connection refused") as raised:
         patient.is_server_ready(URL)
 
     assert isinstance(raised.value, ConnectionError)
