@@ -159,6 +159,6 @@ class Worker:
             tls=self._settings.tls,
             max_message_bytes=self._settings.max_message_bytes,
             enable_repository_api=self._settings.enable_repository_api,
-            share_port=SHARED_PORTS,
+            shared_port=SHARED_PORTS,
             access_log=self._settings.access_log,
         )
