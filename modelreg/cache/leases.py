@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 from modelreg.cache import files
 from modelreg.cache.layout import Layout
@@ -23,30 +24,59 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two signs of life.
 HEARTBEAT_S = 5.0
+#: Seconds between two looks of a waiting process at whether the owner of a lock lives; the first is at once.
+LOOK_EVERY_S = 1.0
 #: Seconds without a sign of life after which a lock is void, by the waiting process's own clock.
 SILENT_AFTER_S = 30.0
 _POLL_S = (0.005, 0.05)
 _EXCLUSIVE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 
-@contextmanager
-def heartbeat(path: str, *, every_s: float = HEARTBEAT_S) -> Iterator[None]:
-    """Set the time of ``path`` every ``every_s`` seconds for as long as the context lasts."""
-    stop = threading.Event()
+class Heart:
+    """Sets the time of files every few seconds, from one thread that is there while there are any.
 
-    def beat() -> None:
-        # A file that is gone was taken away by someone who thought its owner dead: nothing is left to keep alive.
-        with suppress(FileNotFoundError):
-            while not stop.wait(every_s):
-                os.utime(path)
+    Args:
+        every_s: Seconds between two beats.
+    """
 
-    thread = threading.Thread(target=beat, name="modelreg-heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    def __init__(self, every_s: float = HEARTBEAT_S) -> None:
+        self._every_s = every_s
+        self._lock = threading.Lock()
+        self._paths: list[str] = []
+        self._beats = False
+
+    @contextmanager
+    def beats_for(self, path: str) -> Iterator[None]:
+        """Set the time of ``path`` for as long as the context lasts."""
+        with self._lock:
+            self._paths.append(path)
+            if not self._beats:
+                self._beats = True
+                threading.Thread(target=self._beat, name="modelreg-heartbeat", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._paths.remove(path)
+
+    def _beat(self) -> None:
+        while paths := self._paths_after_a_while():
+            for path in paths:
+                # A file that is gone was taken away by someone who thought its owner dead, or has just been let go.
+                with suppress(FileNotFoundError):
+                    os.utime(path)
+
+    def _paths_after_a_while(self) -> list[str]:
+        time.sleep(self._every_s)
+        with self._lock:
+            self._beats = bool(self._paths)
+            return list(self._paths)
+
+
+@lru_cache(maxsize=1)
+def heart_of(pid: int) -> Heart:  # noqa: ARG001 - threads do not survive a fork: each process has its own
+    """Return the heart of the process ``pid``, which is this one."""
+    return Heart()
 
 
 @contextmanager
@@ -57,7 +87,7 @@ def lease(layout: Layout, digest: str) -> Iterator[None]:
         yield
         return
     try:
-        with heartbeat(path):
+        with heart_of(os.getpid()).beats_for(path):
             yield
     finally:
         files.remove(path)
@@ -111,7 +141,7 @@ def lock(layout: Layout, key: str, *, is_done: Callable[[], bool]) -> Iterator[b
         yield outcome is _GOES_WITHOUT
         return
     try:
-        with heartbeat(path):
+        with heart_of(os.getpid()).beats_for(path):
             # Someone may have done it, and let go, between our last look and our taking the lock.
             yield not is_done()
     finally:
@@ -154,6 +184,7 @@ class _Waiting:
         self._path = path
         self._seen: float | None = None
         self._seen_at = time.monotonic()
+        self._look_at = 0.0
         self._pause_s = _POLL_S[0]
         self._told = False
 
@@ -162,6 +193,10 @@ class _Waiting:
         self._pause_s = min(self._pause_s * 1.5, _POLL_S[1])
 
     def owner_is_dead(self) -> bool:
+        # Many may wait for one: what a look costs is taken from who works.
+        if time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + LOOK_EVERY_S
         try:
             beat = os.stat(self._path).st_mtime
         except FileNotFoundError:

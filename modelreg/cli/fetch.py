@@ -106,7 +106,8 @@ def cp(output: Output, *, source: str, target: str, progress: bool | None) -> No
 
 
 def _snapshot(uri: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> RemoteTree:
-    from modelreg.fetching.resolving import SCHEME, resolve
+    from modelreg.fetching.questions import SCHEME
+    from modelreg.fetching.resolving import resolve
     from modelreg.storage import open_backend, parse_uri
 
     parsed = parse_uri(uri)

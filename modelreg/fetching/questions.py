@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from modelreg.cacheconfig import locating_values
 from modelreg.storage.uri import StorageURI
 
+#: Scheme of URIs that a registry says the meaning of.
+SCHEME = "model-registry"
+
 
 class Question(NamedTuple):
     """What is asked for.

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import attrs
 
 from modelreg.exceptions import InvalidURI, NotFound
+from modelreg.fetching.questions import SCHEME
 from modelreg.storage.addresses import check_registry_uri
 from modelreg.storage.uri import StorageURI
 from modelreg.types.artifacts import ModelArtifact
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from modelreg.types.base import BaseResource
     from modelreg.types.models import ModelVersion
 
-SCHEME = "model-registry"
 #: Custom property of a model artifact that holds the digest of its files.
 DIGEST_PROPERTY = "modelreg.digest"
 
@@ -64,10 +64,6 @@ class Found:
     uri: str
     digest: str | None
     identity: str
-
-
-#: Finds out what a ``model-registry://`` URI stands for.
-Resolver = Callable[[StorageURI], Found]
 
 
 @attrs.frozen

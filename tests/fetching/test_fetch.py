@@ -286,7 +286,7 @@ def vouching(counted: Any) -> Any:
     """A count like ``counted``, of a source that gives digests."""
     return attrs.evolve(
         counted,
-        fetcher=attrs.evolve(counted.fetcher, open_source=lambda uri: Vouching(open_backend(uri))),
+        fetcher=counted.fetcher._replace(open_source=lambda uri: Vouching(open_backend(uri))),
     )
 
 
@@ -382,7 +382,7 @@ def test_a_version_that_is_fixed_is_never_asked_again(folder: MakeFolder, counte
             return attrs.evolve(self.backend.snapshot(**options), immutable=True)
 
     source = folder(FILES)
-    fetcher = attrs.evolve(counted.fetcher, open_source=lambda uri: Fixed(open_backend(uri)))
+    fetcher = counted.fetcher._replace(open_source=lambda uri: Fixed(open_backend(uri)))
     first = modelreg.fetch(source, fetcher=fetcher)
     (source / "config.json").unlink()
 

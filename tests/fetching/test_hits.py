@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 import modelreg
@@ -129,7 +128,7 @@ def test_one_whose_answer_does_not_come_does_the_work_itself(folder: MakeFolder,
             raise KeyboardInterrupt
         return download(backend, jobs, **options)
 
-    fetcher = attrs.evolve(Fetcher(), move=move)
+    fetcher = Fetcher(move=move)
     second = threading.Thread(target=lambda: results.append(modelreg.fetch(source, fetcher=fetcher)))
     with pytest.raises(KeyboardInterrupt):
         modelreg.fetch(source, fetcher=fetcher)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 import modelreg
@@ -289,7 +288,7 @@ def test_a_part_of_what_was_recorded_is_not_held_to_its_digest(
 def test_what_was_fetched_by_its_own_uri_is_not_moved_again(counted: Any, folder: MakeFolder):
     source = folder(FILES)
     path = modelreg.fetch(source, fetcher=counted.fetcher)
-    fetcher = attrs.evolve(counted.fetcher, resolve=lambda _: Found(source.as_uri(), None, "artifact:1:1"))
+    fetcher = counted.fetcher._replace(resolve=lambda _: Found(source.as_uri(), None, "artifact:1:1"))
 
     assert modelreg.fetch("model-registry://fraud/1", fetcher=fetcher) == path
     assert len(counted.moves) == 1
@@ -297,7 +296,7 @@ def test_what_was_fetched_by_its_own_uri_is_not_moved_again(counted: Any, folder
 
 def test_force_asks_the_files_source_as_well(counted: Any, folder: MakeFolder):
     source = folder(FILES)
-    fetcher = attrs.evolve(counted.fetcher, resolve=lambda _: Found(source.as_uri(), None, "artifact:1:1"))
+    fetcher = counted.fetcher._replace(resolve=lambda _: Found(source.as_uri(), None, "artifact:1:1"))
     modelreg.fetch("model-registry://fraud/1", fetcher=fetcher)
 
     modelreg.fetch("model-registry://fraud/1", fetcher=fetcher, force=True)
