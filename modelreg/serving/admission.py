@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import MutableSequence
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from modelreg.exceptions import InvalidInput, Overloaded, ShuttingDown, TooManyRequests
 
 _RETRY_AFTER_S = 1.0
+
+#: Where the numbers of running and of waiting requests are kept, in this order.
+Levels: TypeAlias = "list[float] | memoryview[float]"
 
 
 class Slots:
@@ -114,9 +116,9 @@ class Admission:
         self._capacity = max_concurrency + max_queue
         self._present = 0
         self._closed = False
-        self._levels: MutableSequence[float] = [0.0, 0.0]
+        self._levels: Levels = [0.0, 0.0]
 
-    def report_to(self, levels: MutableSequence[float]) -> None:
+    def report_to(self, levels: Levels) -> None:
         """Keep ``levels`` at the number of requests that run and the number that are present but do not."""
         with self._lock:
             self._levels = levels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 from uuid import uuid4
@@ -20,7 +21,8 @@ from modelreg.exceptions import (
     ModelRegError,
     UnsupportedProtocol,
 )
-from modelreg.serving.admission import Admission, Gate, ModelGate, Slots, seconds_until
+from modelreg.serving.admission import Admission, BatchGate, Gate, ModelGate, Slots, seconds_until
+from modelreg.serving.batching import Batcher
 from modelreg.serving.metrics import Metrics
 from modelreg.serving.model import BatchSettings
 from modelreg.serving.repository import ModelRepository, Served
@@ -36,8 +38,9 @@ Finish = Callable[[Any, Call, Served], Any]
 class _Way:
     """How the requests for one model go: through a gate, to its handlers."""
 
-    gate: Gate
     handlers: Handlers
+    gate: Gate
+    explain_gate: Gate
 
 
 class Answering:
@@ -106,13 +109,14 @@ class Answering:
         """What the handlers of a model in use return; the use ends when they have ended."""
         try:
             way = self._way(served)
-            self._enter(way.gate, call)
+            gate = way.explain_gate if call.explain else way.gate
+            self._enter(gate, call)
         except BaseException:
             served.release()
             raise
 
         def ended() -> None:
-            way.gate.leave()
+            gate.leave()
             served.release()
 
         if call.deadline is None:
@@ -160,9 +164,21 @@ class Answering:
 
     def _new_way(self, served: Served) -> _Way:
         limit = getattr(served.model, "max_concurrency", None)
-        if limit is None:
-            return _Way(self._admission, served.handlers)
-        return _Way(ModelGate(self._admission, Slots(limit)), served.handlers)
+        settings = getattr(served.model, "batching", None) or self._batching
+        if settings is None:
+            gate: Gate = self._admission if limit is None else ModelGate(self._admission, Slots(limit))
+            return _Way(served.handlers, gate, gate)
+        # One batch at a time, unless the model says how many: what comes meanwhile makes the next one larger.
+        turns = ModelGate(self._admission, Slots(limit or 1))
+        batcher = Batcher(
+            served.handlers.predict,
+            settings,
+            turns=turns,
+            loop=self._loop,
+            observe=partial(self._metrics.observe_batch, served.name, served.version),
+        )
+        handlers = attrs.evolve(served.handlers, predict=batcher.predict, asynchronous=False)
+        return _Way(handlers, BatchGate(self._admission), turns)
 
 
 def explained(error: Exception, call: Call) -> ModelRegError:

@@ -364,11 +364,16 @@ def run(handlers: Handlers, call: Call, loop: LoopThread) -> Any:
     for phase, handler in _phases(handlers, call):
         call.phase = phase
         begun = perf_counter()
-        value = handler(value, call)
-        if hasattr(value, "__await__"):
-            value = loop.run(_awaited(value))
-        call.seconds[phase] = perf_counter() - begun
+        waited = call.waited
+        value = resolved(handler(value, call), loop)
+        # Less what a batch let it wait.
+        call.seconds[phase] = perf_counter() - begun - (call.waited - waited)
     return value
+
+
+def resolved(value: Any, loop: LoopThread) -> Any:
+    """Return ``value``, or what it gives where it is to be awaited, on ``loop``."""
+    return loop.run(_awaited(value)) if hasattr(value, "__await__") else value
 
 
 async def run_on_loop(handlers: Handlers, call: Call) -> Any:
