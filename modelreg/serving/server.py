@@ -13,9 +13,11 @@ from modelreg.exceptions import InvalidInput
 from modelreg.serving.access_log import log_request
 from modelreg.serving.bodies import BodyLimits
 from modelreg.serving.cloudevents import EventAnswers
+from modelreg.serving.metrics import PrometheusMetrics
 from modelreg.serving.model import BatchSettings
 from modelreg.serving.ports import ReservedPort, for_clients
 from modelreg.serving.repository import ModelRepository
+from modelreg.serving.shared_numbers import SharedNumbers
 from modelreg.serving.stopping import Stopping
 from modelreg.serving.tls import TLSSettings
 from modelreg.serving.worker import Worker, WorkerSettings
@@ -227,14 +229,20 @@ class ModelServer:
         grpc = ports.enter_context(closing(ReservedPort(self.host, self.grpc_port))) if self.enable_grpc else None
         return http, grpc
 
-    def _worker(self, http: ReservedPort, grpc: ReservedPort | None) -> Worker:
-        return Worker(self.registered_models, settings=self._settings, http_port=http, grpc_port=grpc)
+    def _worker(
+        self, http: ReservedPort, grpc: ReservedPort | None, *, numbers: SharedNumbers | None = None, number: int = 0
+    ) -> Worker:
+        metrics = PrometheusMetrics(numbers, worker=number)
+        return Worker(self.registered_models, settings=self._settings, http_port=http, grpc_port=grpc, metrics=metrics)
 
     def _serve_in_workers(self, count: int, http: ReservedPort, grpc: ReservedPort | None, stopping: Stopping) -> None:
-        def serve(_number: int, loaded: Callable[[], None]) -> None:
+        # Made here, so that all of them see it.
+        numbers = SharedNumbers(count)
+
+        def serve(number: int, loaded: Callable[[], None]) -> None:
             own = Stopping(with_parent=True)
             with own.on_signals():
-                self._worker(http, grpc).serve(own, loaded=loaded)
+                self._worker(http, grpc, numbers=numbers, number=number).serve(own, loaded=loaded)
 
         grace_s = self._settings.drain_delay_s + self._settings.grace_s
         WorkerProcesses(serve, count=count, grace_s=grace_s).run(stopping)
