@@ -1,4 +1,4 @@
-"""What users' own tests may import: a registry of their own, and contract suites for storages and registries.
+"""What users' own tests may import: a registry, fake models, and contract suites for storages and registries.
 
 Importing this package loads none of it: each name below is imported when it is first used.
 """
@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelreg.testing.registry import in_process_registry, serve_registry
+    from modelreg.testing.serving import EchoModel, FailingModel, HeldModel
 
-__all__ = ["in_process_registry", "serve_registry"]
+__all__ = ["EchoModel", "FailingModel", "HeldModel", "in_process_registry", "serve_registry"]
+
+# name -> module that holds it
+_EXPORTS = {
+    "EchoModel": "modelreg.testing.serving",
+    "FailingModel": "modelreg.testing.serving",
+    "HeldModel": "modelreg.testing.serving",
+    "in_process_registry": "modelreg.testing.registry",
+    "serve_registry": "modelreg.testing.registry",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("modelreg.testing.registry"), name)
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:
