@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
 
@@ -64,6 +64,23 @@ class Found:
     uri: str
     digest: str | None
     identity: str
+
+
+@attrs.frozen
+class Registered:
+    """Which version of which model it means.
+
+    Attributes:
+        model: Name of the registered model.
+        version: Name of its version.
+        format: Name of the format of its files; ``None`` if none was recorded.
+        uri: The same as a URI that names the version.
+    """
+
+    model: str
+    version: str
+    format: str | None
+    uri: str
 
 
 @attrs.frozen
@@ -184,7 +201,7 @@ def resolve(
     address = parse_address(uri)
     allow = RegistrySettings.from_env().allow if allow is None else allow
     with connect(address.host) as registry:
-        artifact = _artifact(registry.api, address)
+        artifact = _artifact(registry.api, address, _version(registry.api, address))
         allow_local = registry.is_local or "local" in allow
     if not artifact.uri:
         raise NotFound(f"{uri} stands for the artifact {artifact.name!r}, which names no files")
@@ -194,9 +211,41 @@ def resolve(
     return Found(artifact.uri, digest, f"artifact:{artifact.id}:{artifact.last_update_time_since_epoch}")
 
 
-def _artifact(api: RegistryAPI, address: ModelAddress) -> ModelArtifact:
-    model = api.find_registered_model(name=address.model)
-    version = _version(api, address, str(model.id))
+def describe(
+    uri: StorageURI, *, connect: Callable[[str | None], AbstractContextManager[Registry]] = connect
+) -> Registered:
+    """Return which version of which model ``uri`` means now, and the format of its files.
+
+    Args:
+        uri: A ``model-registry://`` URI.
+        connect: Opens the registry at a host, as :func:`connect` does.
+
+    Raises:
+        InvalidURI: It cannot be parsed.
+        NotFound: The registry has no such model, version or artifact.
+        StoreError: The registry failed or could not be reached.
+    """
+    address = parse_address(uri)
+    with connect(address.host) as registry:
+        version = _version(registry.api, address)
+        artifact = _artifact(registry.api, address, version)
+    pinned = attrs.evolve(address, version=version.name)
+    return Registered(address.model, str(version.name), artifact.model_format_name, format_address(pinned))
+
+
+def format_address(address: ModelAddress) -> str:
+    """Return the ``model-registry://`` URI that names ``address``.
+
+    Example:
+        >>> format_address(ModelAddress("a/b", "1.0", host="registry:8080"))
+        'model-registry://registry:8080/a%2Fb/1.0'
+    """
+    names = [quote(name, safe="") for name in (address.model, address.version) if name is not None]
+    path = "/".join(names if address.host is None else [address.host, *names])
+    return f"{SCHEME}://{path}" + (f"?{urlencode({'artifact': address.artifact})}" if address.artifact else "")
+
+
+def _artifact(api: RegistryAPI, address: ModelAddress, version: ModelVersion) -> ModelArtifact:
     everything: Pager[Artifact] = Pager(partial(api.get_model_version_artifacts, str(version.id)))
     candidates = [one for one in everything if isinstance(one, ModelArtifact) and _is_wanted(one, address.artifact)]
     if not candidates:
@@ -205,7 +254,8 @@ def _artifact(api: RegistryAPI, address: ModelAddress) -> ModelArtifact:
     return max(candidates, key=_creation)
 
 
-def _version(api: RegistryAPI, address: ModelAddress, model_id: str) -> ModelVersion:
+def _version(api: RegistryAPI, address: ModelAddress) -> ModelVersion:
+    model_id = str(api.find_registered_model(name=address.model).id)
     if address.version is not None:
         return api.find_model_version(name=address.version, parent_resource_id=model_id)
     everything: Pager[ModelVersion] = Pager(partial(api.get_registered_model_versions, model_id))
