@@ -291,6 +291,8 @@ class StorageSettings:
         Raises:
             InvalidInput: A variable holds what it cannot mean.
         """
+        # The environment decodes every name that it is asked for; some fifty are asked for here.
+        env = dict(env)
         return cls(
             s3=S3Settings.from_env(env),
             gcs=GCSSettings.from_env(env),

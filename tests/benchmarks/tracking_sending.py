@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import Contender, Report, Timing, interleave, markdown_table, milliseconds, ratio
 from modelreg.testing.registry import serve_registry
-from tracking_sides import MLFLOW, Worker, mlflow_server, server_without_batches, worker
+from tracking_sides import MLFLOW, Worker, mlflow_server, posted_points, server_without_batches, worker
 
 POINTS = 100_000
 SINGLE_POINTS = 1_000
@@ -35,7 +35,7 @@ def main() -> None:
         ]
         plain = stack.enter_context(server_without_batches(folder))
         single = interleave(
-            [Contender(name, partial(ours.run, plain, name, SINGLE_POINTS)) for name in ("singly", "naive")],
+            [Contender(name, partial(_counted, ours, plain, name)) for name in ("singly", "naive")],
             rounds=report.rounds,
         )
     report.publish(
@@ -54,6 +54,12 @@ def _beside(  # noqa: PLR0917 - private, and each is another thing
     ]
     our_timing, their_timing = interleave(sides, rounds=rounds, warmups=0 if operation == "read" else 1)
     return name, our_timing, their_timing
+
+
+def _counted(ours: Worker, server: str, operation: str) -> dict[str, float]:
+    posted_points(server)
+    figures = ours.run(server, operation, SINGLE_POINTS)
+    return {**figures, **posted_points(server)}
 
 
 def _sending_table(rows: list[tuple[str, Timing, Timing]]) -> str:
@@ -78,16 +84,20 @@ def _single_table(timings: list[Timing]) -> str:
         f"{SINGLE_POINTS:,} points of 8 metrics to a server without batches that takes 6 ms for each",
         "ms",
         "slower",
+        "requests",
+        "connections",
     )
+    sides = (("modelreg, a few pooled connections", pooled), ("one at a time, each on a new connection", naive))
     return markdown_table(
         header,
         [
-            ("modelreg, a few pooled connections", milliseconds(pooled.median()), "1.0x"),
             (
-                "one at a time, each on a new connection",
-                milliseconds(naive.median()),
-                ratio(pooled.median(), naive.median()),
-            ),
+                name,
+                milliseconds(timing.median()),
+                ratio(pooled.median(), timing.median()),
+                *(f"{timing.median(figure):,.0f}" for figure in ("requests", "connections")),
+            )
+            for name, timing in sides
         ],
     )
 

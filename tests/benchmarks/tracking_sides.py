@@ -79,18 +79,39 @@ _STORING_TAKES_S = 0.006
 
 
 class ContractOnly:
-    """A WSGI app that lets through the contract's own paths alone, and takes its time to store as Kubeflow's does."""
+    """A WSGI app that lets through the contract's own paths alone, and takes its time to store as Kubeflow's does.
+
+    ``GET /stored`` tells, as JSON, how many points were posted since it was last asked, over how many connections.
+    """
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
+        self._posted: list[str] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/stored":
+            return self._tell(start_response)
         if environ["PATH_INFO"].startswith("/api/modelreg"):
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "0")])
             return [b""]
         if environ["REQUEST_METHOD"] == "POST":
             time.sleep(_STORING_TAKES_S)
+        if environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith("/artifacts"):
+            self._posted.append(environ["REMOTE_PORT"])
         return self._app(environ, start_response)
+
+    def _tell(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        posted, self._posted = self._posted, []
+        body = json.dumps({"requests": len(posted), "connections": len(set(posted))}).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+
+def posted_points(server: str) -> dict[str, int]:
+    """Return how many requests that post a point came since this was last asked, and over how many connections."""
+    with urllib.request.urlopen(f"{server}/stored", timeout=10) as answer:
+        counts: dict[str, int] = json.load(answer)
+    return counts
 
 
 @contextlib.contextmanager

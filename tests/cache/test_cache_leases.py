@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from modelreg.cache.layout import Layout
-from modelreg.cache.leases import heartbeat, lease, leased_digests, lock
+from modelreg.cache.leases import Heart, lease, leased_digests, lock
 from modelreg.cache.machine import owner_name
 from modelreg.cache.partials import ABANDONED_AFTER_S
 
@@ -97,19 +97,35 @@ def test_a_heartbeat_shows_that_its_owner_lives(tmp_path: Path):
     os.utime(path, (1000, 1000))
     deadline = time.monotonic() + 30
 
-    with heartbeat(str(path), every_s=0.001):
+    with Heart(every_s=0.001).beats_for(str(path)):
         while path.stat().st_mtime == 1000:
             assert time.monotonic() < deadline
 
 
-def test_a_heartbeat_ends_quietly_when_its_file_was_taken_away(tmp_path: Path):
-    with heartbeat(str(tmp_path / "gone"), every_s=0.001):
-        beats = [thread for thread in threading.enumerate() if thread.name == "modelreg-heartbeat"]
-        for thread in beats:
-            thread.join(30)
-            assert not thread.is_alive()
+def test_a_heart_goes_on_for_others_when_a_file_was_taken_away(tmp_path: Path):
+    heart, path = Heart(every_s=0.001), tmp_path / "lease"
+    path.touch()
+    os.utime(path, (1000, 1000))
+    deadline = time.monotonic() + 30
+
+    with heart.beats_for(str(tmp_path / "gone")), heart.beats_for(str(path)):
+        while path.stat().st_mtime == 1000:
+            assert time.monotonic() < deadline
 
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_heart_that_has_nothing_left_to_beat_for_ends_its_thread(tmp_path: Path):
+    path = tmp_path / "lease"
+    path.touch()
+    before = set(threading.enumerate())
+
+    with Heart(every_s=0.001).beats_for(str(path)):
+        started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(30)
+
+    assert [thread for thread in started if thread.is_alive()] == []
 
 
 def test_where_there_is_no_cache_there_are_no_leases(tmp_path: Path):

@@ -7,12 +7,16 @@ from an encrypted connection to one that is not.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from modelreg.exceptions import AccessDenied, ModelRegError, ObjectChanged, StorageError
+import attrs
+
+from modelreg.exceptions import AccessDenied, ModelRegError, ObjectChanged, StorageError, StorageUnreachable
 from modelreg.redact import redact_url
 from modelreg.storage.addresses import is_link_local
 from modelreg.storage.backends import errors
@@ -35,20 +39,8 @@ class WebBackend(Backend):
 
     @functools.cached_property
     def _session(self) -> Any:
-        import requests
-        from requests.adapters import HTTPAdapter
-
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=self.settings.transfer.concurrency + 1)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        # Lengths and ranges count the bytes of the file itself, not of some packing of it.
-        session.headers["Accept-Encoding"] = "identity"
-        if self.settings.ca_bundle:
-            session.verify = self.settings.ca_bundle
-        if self.settings.proxy:
-            session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
-        return session
+        settings = self.settings
+        return _session_of(os.getpid(), settings.transfer.concurrency, settings.ca_bundle, settings.proxy)
 
     def location(self, name: str) -> str:
         """Return the URL."""
@@ -64,17 +56,24 @@ class WebBackend(Backend):
         """Return the URL."""
         return self.uri.text
 
-    def close(self) -> None:
-        """Close the connections."""
-        if "_session" in self.__dict__:
-            self._session.close()
-
     def _named(self, location: str) -> str:
         return redact_url(location)
 
     def _stat_file(self, uri: StorageURI) -> Listed | None:
         reject_version(uri)
-        return self._seen(uri.text, uri.name if uri.path.rstrip("/") else "download")
+        return self._seen(uri.text, _file_name(uri))
+
+    def _fetch_file(self, uri: StorageURI) -> Listed | None:
+        reject_version(uri)
+        with self._request("GET", uri.text) as answer:
+            described = self._described(answer, uri.text, _file_name(uri))
+            # What is large is let go, and comes by ranges.
+            if described.size is None or described.size > self.settings.transfer.small_bytes:
+                return described
+            content = answer.raw.read()
+        if len(content) != described.size:
+            raise StorageUnreachable(f"{redact_url(uri.text)} ended after {len(content)} of {described.size} bytes")
+        return attrs.evolve(described, content=content)
 
     def _listed(self, uri: StorageURI) -> list[Listed]:
         del uri
@@ -187,6 +186,31 @@ class WebBackend(Backend):
         if isinstance(error, requests.RequestException):
             return errors.from_text(error, what)
         return errors.from_os_error(error, what) if isinstance(error, OSError) else None
+
+
+# A program fetches many files of one host: its connections outlive one fetch. Those of another process are not shared.
+@functools.lru_cache(maxsize=4)
+def _session_of(pid: int, concurrency: int, ca_bundle: str | None, proxy: str | None) -> Any:  # noqa: ARG001
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=concurrency + 1)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    # Lengths and ranges count the bytes of the file itself, not of some packing of it.
+    session.headers["Accept-Encoding"] = "identity"
+    # One answer's cookies are none of another's business.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    if ca_bundle:
+        session.verify = ca_bundle
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    return session
+
+
+def _file_name(uri: StorageURI) -> str:
+    return uri.name if uri.path.rstrip("/") else "download"
 
 
 def _may_see_headers(first: SplitResult, at: SplitResult) -> bool:
