@@ -1,8 +1,8 @@
 """The server over gRPC: inference and everything about the server and its models, health, and reflection.
 
-gRPC's synchronous server runs each call on a thread. There are three pools of them, so that none waits for another: as
-many for inference as requests may be present in the data plane, and a few more; a few for what is answered at once, such
-as probes; and a few for calls that stay open.
+gRPC's synchronous server runs each call on a thread. There are three pools of them, so that none waits for another:
+for inference as many as requests may be present in the data plane, and a few more; a few for what is answered at once,
+such as probes; and a few for calls that stay open.
 """
 
 from __future__ import annotations
