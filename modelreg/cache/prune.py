@@ -12,6 +12,7 @@ from modelreg.cache import files
 from modelreg.cache.blobs import Blobs, parallel
 from modelreg.cache.layout import Layout
 from modelreg.cache.leases import leased_digests
+from modelreg.cache.leftovers import age, paths_in, remove_leftovers
 from modelreg.cache.partials import is_abandoned
 from modelreg.cache.refs import Ref, Refs, load_sources
 from modelreg.cache.trees import Repaired, Trees
@@ -21,8 +22,6 @@ from modelreg.exceptions import CacheFull
 YOUNG_S = 3600.0
 #: Seconds after which a download that was cut off is not waited for any more.
 PARTIAL_KEPT_S = 7 * 86400.0
-#: Seconds after which what lies in ``tmp`` was left by the dead.
-TMP_KEPT_S = 86400.0
 
 
 class Usage(NamedTuple):
@@ -96,7 +95,7 @@ class Pruner:
     def usage(self) -> Usage:
         """Return what the cache holds."""
         sizes = [_size(entry.path) for entry in self._blobs]
-        partial_size = sum(_size(path) for path in _paths(self._layout.partial))
+        partial_size = sum(_size(path) for path in paths_in(self._layout.partial))
         keys = [key for key, _ in self._refs]
         return Usage(
             size=sum(sizes) + partial_size,
@@ -171,9 +170,10 @@ class Pruner:
         """Take a tree out of ``holders``; return the bytes of the contents that nobody holds any more."""
         manifest = self._trees.manifest(ref.tree)
         freed = 0
-        for sha256, size in {entry.sha256: entry.size for entry in manifest.entries}.items() if manifest else ():
+        for sha256 in {entry.sha256 for entry in manifest.entries} if manifest else ():
             holders[sha256] -= 1
-            freed += size if holders[sha256] == 0 else 0
+            # What it takes now: a content that was damaged or lost frees less than the manifest says.
+            freed += _size(self._layout.blob(sha256)) if holders[sha256] == 0 else 0
         return freed
 
     def remove(self, keys: Iterable[str]) -> Pruned:
@@ -219,33 +219,31 @@ class Pruner:
         return Pruned(aged.size + collected.size + evicted.size, aged.refs + evicted.refs)
 
     def collect(self) -> Pruned:
-        """Remove what belongs to no answer: trees, contents, leases, and what dead processes left."""
+        """Remove what belongs to no answer: trees, contents, leases, locks, and what dead processes left."""
         now = self._clock()
         self._refs.remove_damaged()
         used = {ref.tree for _, ref in self._refs} | leased_digests(self._layout, now=now)
         unused = {digest for digest in self._trees.digests() if digest not in used}
-        size = self._remove_trees({one for one in unused if _age(self._layout.manifest(one), now) > YOUNG_S})
+        size = self._remove_trees({one for one in unused if age(self._layout.manifest(one), now) > YOUNG_S})
         size += self._collect_partials(now)
         held = self.contents() | self._resumable()
         for entry in list(self._blobs):
-            if entry.name not in held and _age(entry.path, now) > YOUNG_S:
+            if entry.name not in held and age(entry.path, now) > YOUNG_S:
                 size += _size(entry.path)
                 files.remove(entry.path)
-        for path in _paths(self._layout.tmp):
-            if _age(path, now) > TMP_KEPT_S:
-                (files.remove_tree if os.path.isdir(path) else files.remove)(path)
+        remove_leftovers(self._layout, now=now)
         return Pruned(size, ())
 
     def _resumable(self) -> set[str]:
         """Return the contents that downloads which were cut off have brought."""
-        journals = (path for path in _paths(self._layout.partial) if path.endswith(".files"))
+        journals = (path for path in paths_in(self._layout.partial) if path.endswith(".files"))
         return {source.sha256 for journal in journals for source in load_sources(journal)}
 
     def _collect_partials(self, now: float) -> int:
         size = 0
-        for path in _paths(self._layout.partial):
+        for path in paths_in(self._layout.partial):
             owner = os.path.basename(path).split(".")[1] if "." in os.path.basename(path) else ""
-            if _age(path, now) > PARTIAL_KEPT_S and (owner.startswith("free") or is_abandoned(path, owner, now=now)):
+            if age(path, now) > PARTIAL_KEPT_S and (owner.startswith("free") or is_abandoned(path, owner, now=now)):
                 size += _size(path)
                 files.remove(path)
         return size
@@ -276,24 +274,8 @@ class Pruner:
             return None
 
 
-def _paths(folder: str) -> list[str]:
-    try:
-        return [f"{folder}/{name}" for name in os.listdir(folder)]
-    except FileNotFoundError:
-        return []
-
-
 def _size(path: str) -> int:
     try:
         return os.lstat(path).st_size
     except FileNotFoundError:
         return 0
-
-
-def _age(path: str, now: float) -> float:
-    """Return the seconds since anything was done to a file, making and linking it included."""
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return 0.0
-    return now - max(status.st_mtime, status.st_ctime)
