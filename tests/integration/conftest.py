@@ -18,6 +18,7 @@ from typing import NoReturn, Protocol, TypeVar
 import platformdirs
 import pytest
 
+import inference_clients
 from real_servers import azure, gcs, oci, postgres, s3, web
 from real_servers.process import NotInstalled
 
@@ -92,6 +93,33 @@ def docker_registry(start: Start) -> oci.OCIServer:
 @pytest.fixture(scope="session")
 def postgresql_server(start: Start) -> postgres.PostgreSQLServer:
     return start(postgres.postgresql)
+
+
+@pytest.fixture(scope="session")
+def triton(start: Start) -> Callable[[str, str], inference_clients.Client]:
+    """Triton's client of a protocol, ``http`` or ``grpc``, at an address."""
+
+    def connect(protocol: str, address: str) -> inference_clients.Client:
+        python = start(lambda _folder: contextlib.nullcontext(inference_clients.environment("tritonclient", _TOOLS)))
+        return start(lambda _folder: inference_clients.client(python, "triton_worker.py", [protocol, address]))
+
+    return connect
+
+
+@pytest.fixture(scope="session")
+def kserve_python(start: Start) -> str:
+    """The interpreter of the environment that KServe is installed in."""
+    return start(lambda _folder: contextlib.nullcontext(inference_clients.environment("kserve", _TOOLS)))
+
+
+@pytest.fixture(scope="session")
+def kserve_client(start: Start, kserve_python: str) -> Callable[[str, str], inference_clients.Client]:
+    """KServe's client of a protocol, ``v1``, ``v2`` or ``grpc``, at an address."""
+
+    def connect(protocol: str, address: str) -> inference_clients.Client:
+        return start(lambda _folder: inference_clients.client(kserve_python, "kserve_worker.py", [protocol, address]))
+
+    return connect
 
 
 @pytest.fixture
