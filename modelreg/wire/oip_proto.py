@@ -238,7 +238,8 @@ def _tensors(described: Any, raw: Sequence[Raw], cls: type[T], error: type[Model
         tensor = cls(fields.name, list(fields.shape), fields.datatype, None, _parameters(fields.parameters))
         if not raw:
             _hold(tensor, fields.contents, error)
-        elif fields.HasField("contents"):
+        elif fields.contents.ByteSize():
+            # MLServer sends contents beside raw ones, with nothing in them.
             raise error(f"tensor {fields.name!r} has contents beside raw ones")
         tensors.append(tensor)
     return tensors

@@ -204,3 +204,14 @@ def test_any_bytes_are_a_response_or_an_error_of_inference(data: bytes):
         oip_proto.decode_response(data)
     except InferenceError:
         return
+
+
+def test_contents_with_nothing_in_them_may_stand_beside_raw_ones():
+    message = oip_proto.encode_response(InferResponse("1", "m", [InferOutput.from_numpy("y", np.array([1.5]))]))
+    # Field 5, `contents`, of the output, of no bytes: as MLServer answers.
+    field, length = message.index(b"*"), message.index(b"*") + 1
+    end = length + 1 + message[length]
+    lengthened = message[:length] + bytes([message[length] + 2]) + message[length + 1 : end] + b"*\x00" + message[end:]
+
+    assert message[field : field + 1] == b"*"
+    assert oip_proto.decode_response(lengthened).outputs[0].as_numpy().tolist() == [1.5]
