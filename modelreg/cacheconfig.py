@@ -97,7 +97,50 @@ def locating_values(scheme: str, env: Mapping[str, str] = os.environ) -> tuple[s
         >>> locating_values("https", {})
         ()
     """
-    return tuple([env.get(name) or None for name in _LOCATING.get(scheme, ())])
+    # A list and no generator: this is on the path of every hit.
+    return tuple([_place(name, env[name]) if env.get(name) else None for name in _LOCATING.get(scheme, ())])
+
+
+def _place(name: str, value: str) -> str:
+    """Return what a variable says of where URIs lead, without the credentials that some hold as well."""
+    place = _PLACES.get(name)
+    return value if place is None else place(value)
+
+
+def _place_of_connection(text: str) -> str:
+    """Return the parts of an Azure connection string that name an account and its address.
+
+    Example:
+        >>> _place_of_connection("AccountName=acme;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net")
+        'AccountName=acme;EndpointSuffix=core.windows.net'
+    """
+    parts = (part for part in text.split(";") if part.partition("=")[0] in _CONNECTION_PLACES)
+    return ";".join(sorted(parts))
+
+
+def _place_of_config(text: str) -> str:
+    """Return what KServe's JSON says of the service that it is about.
+
+    Example:
+        >>> _place_of_config('{"type": "s3", "endpoint_url": "http://minio:9000", "secret_access_key": "secret"}')
+        '["s3", "http://minio:9000"]'
+    """
+    import json
+
+    try:
+        config = json.loads(text)
+    except ValueError:
+        config = None
+    # What is malformed is refused by whoever opens the storage.
+    return json.dumps([config.get("type"), config.get("endpoint_url")]) if isinstance(config, dict) else ""
+
+
+_CONNECTION_PLACES = frozenset({"AccountName", "BlobEndpoint", "EndpointSuffix", "DefaultEndpointsProtocol"})
+_PLACES = {
+    "AZURE_STORAGE_CONNECTION_STRING": _place_of_connection,
+    "STORAGE_CONFIG": _place_of_config,
+    "STORAGE_OVERRIDE_CONFIG": _place_of_config,
+}
 
 
 def parse_size(text: str, *, name: str = "size") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
@@ -14,12 +15,7 @@ from modelreg.cache.machine import boot_id
 from modelreg.cache.manifests import Entry, Manifest, parse_manifest
 from modelreg.cache.stamps import Stamp
 
-#: Beside strays' new place: what a caller may log.
-StrayListener = Callable[[str, str], None]
-
-
-def ignore_strays(path: str, moved_to: str) -> None:
-    """Take no note of a stray file."""
+logger = logging.getLogger(__name__)
 
 
 class Repaired(NamedTuple):
@@ -41,7 +37,6 @@ class Trees:
         layout: Where the cache is.
         blobs: Its contents.
         on_stage: Called with the name of each step that has been taken; what it raises stops the work there.
-        on_stray: Called with the path of a file that did not belong into a tree, and the path it was moved to.
         boot: Returns what names this start of the machine, ``None`` where nothing does.
     """
 
@@ -51,13 +46,11 @@ class Trees:
         blobs: Blobs,
         *,
         on_stage: Callable[[str], None] = no_stage,
-        on_stray: StrayListener = ignore_strays,
         boot: Callable[[], str | None] = boot_id,
     ) -> None:
         self._layout = layout
         self._blobs = blobs
         self._on_stage = on_stage
-        self._on_stray = on_stray
         self._boot = boot
 
     def manifest(self, digest: str) -> Manifest | None:
@@ -212,7 +205,7 @@ class Trees:
         for path in _strays(root, "", known_files, known_folders):
             moved_to = self._blobs.scratch()
             os.rename(f"{root}/{path}", moved_to)
-            self._on_stray(f"{root}/{path}", moved_to)
+            logger.warning("moved %s, which is no file of the fetched tree, to %s", f"{root}/{path}", moved_to)
 
     def remove(self, digest: str) -> None:
         """Remove a tree with its stamp and manifest; never leaves a tree that looks whole and is not."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from modelreg.cache.files import translated
 from modelreg.cache.manifests import Entry, Manifest
 from modelreg.cache.refs import Ref
 from modelreg.exceptions import CacheError
@@ -202,8 +203,9 @@ class Bringing:
         if not is_archive(file):
             return manifest, file
         folder = self._filling.scratch()
-        os.mkdir(folder)
-        unpack(self._cache.layout.blob(manifest.entries[0].sha256), folder, name=file)
+        with translated(self._cache.layout.root):
+            os.mkdir(folder)
+            unpack(self._cache.layout.blob(manifest.entries[0].sha256), folder, name=file)
         return self._filling.add_folder(folder), None
 
     def _commit(self, manifest: Manifest, *, file: str | None, identity: str, immutable: bool) -> Ref:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from modelreg.cache.leftovers import KEPT_S
 from modelreg.cache.machine import owner_name
 from modelreg.cache.manifests import Entry
 from modelreg.cache.partials import Partials
-from modelreg.cache.prune import PARTIAL_KEPT_S, TMP_KEPT_S, YOUNG_S, Usage
+from modelreg.cache.prune import PARTIAL_KEPT_S, YOUNG_S, Usage
 from modelreg.exceptions import CacheError, CacheFull
 
 DEAD = owner_name().rsplit("-", 2)[0] + "-999999999-1"
@@ -288,7 +289,7 @@ def test_what_was_left_in_the_making_goes_after_a_day(shelf: Any):
 
     shelf.cache.pruner.collect()
     assert len(shelf.left_over()) == 2
-    shelf.clock.ahead_s += TMP_KEPT_S + 60
+    shelf.clock.ahead_s += KEPT_S + 60
     shelf.cache.pruner.collect()
 
     assert shelf.left_over() == []

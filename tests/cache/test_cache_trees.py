@@ -196,19 +196,21 @@ def test_a_folder_in_the_place_of_a_file_is_moved_away(shelf: Any):
     assert shelf.get("model") == FILES
 
 
-def test_what_someone_put_into_a_tree_is_moved_out_of_it_and_not_lost(shelf: Any):
+def test_what_someone_put_into_a_tree_is_moved_out_of_it_and_not_lost(shelf: Any, caplog: pytest.LogCaptureFixture):
     ref = shelf.put("model", FILES)
     (tree(shelf, ref) / "notes").mkdir()
     (tree(shelf, ref) / "notes" / "mine.txt").write_bytes(b"mine")
     (tree(shelf, ref) / "deep" / "stray.txt").write_bytes(b"stray")
-    moved: list[tuple[str, str]] = []
-    trees = Trees(shelf.cache.layout, shelf.cache.blobs, on_stray=lambda *pair: moved.append(pair))
 
-    trees.repair(ref.tree)
+    shelf.cache.trees.repair(ref.tree)
 
     assert shelf.seen(ref) == FILES
-    assert {Path(path).name for path, _ in moved} == {"notes", "stray.txt"}
-    assert {Path(to) for _, to in moved} == set((shelf.root / "tmp").iterdir())
+    moved = sorted((shelf.root / "tmp").iterdir())
+    assert sorted(path.read_bytes() if path.is_file() else (path / "mine.txt").read_bytes() for path in moved) == [
+        b"mine",
+        b"stray",
+    ]
+    assert all(str(path) in caplog.text for path in moved)
 
 
 def test_a_file_whose_content_is_lost_is_named(shelf: Any):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -132,3 +134,31 @@ def test_a_broken_archive_is_said(folder: MakeFolder):
 
     with pytest.raises(ArchiveError, match=r"m\.tar\.gz"):
         modelreg.fetch(source, unpack=True)
+
+
+_LIMITED = """
+import resource, sys
+import modelreg
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+try:
+    modelreg.fetch(sys.argv[1], unpack=True)
+except modelreg.exceptions.CacheFull as error:
+    print(error)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file is limited in size here")
+def test_a_disk_that_is_full_while_it_is_unpacked_is_a_clean_error(folder: MakeFolder, read_folder: ReadFolder):
+    files = {"zeros.bin": bytes(1 << 20)}
+    source = folder({"m.tgz": tar(files)}) / "m.tgz"
+
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(source)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "no space is left" in done.stdout
+    assert list(Path(os.environ["MODELREG_CACHE_DIR"], "tmp").iterdir()) == []
+    assert read_folder(modelreg.fetch(source, unpack=True)) == files
