@@ -103,7 +103,8 @@ class _OverGRPC:
     def __init__(self, target: str, headers: Mapping[str, str], timeout_s: float) -> None:
         from modelreg.client.grpc_inference import InferenceGRPCClient
 
-        self._headers = list(headers.items())
+        # gRPC has names of metadata in lower case alone.
+        self._headers = [(name.lower(), value) for name, value in headers.items()]
         self._client = InferenceGRPCClient(target, timeout=timeout_s)
 
     def inputs_of(self, model: str, version: str | None) -> Inputs:
@@ -115,8 +116,7 @@ class _OverGRPC:
             raise InvalidInput(
                 "a request with 'instances' is one of V1, which gRPC has not", next_step="leave --grpc out"
             )
-        answer: InferResponse = self._client.infer(request, headers=self._headers)
-        return answer
+        return self._client.infer(request, headers=self._headers)
 
     def close(self) -> None:
         self._client.close()

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from modelreg.cli.main import main
 from modelreg.serving import Model, ModelServer
+from modelreg.serving.server import RunningServer
 
 Cli = Callable[..., Result]
 
@@ -54,10 +55,15 @@ class Silent(Model):
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def server() -> Iterator[RunningServer]:
     models = [Doubler("doubler", version="1"), Doubler("doubler", version="2"), Greeter("greeter"), Silent("silent")]
-    with ModelServer(http_port=0, enable_grpc=False, host="127.0.0.1").running(models) as server:
-        yield server.http_url
+    with ModelServer(http_port=0, grpc_port=0, host="127.0.0.1").running(models) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(server: RunningServer) -> str:
+    return server.http_url
 
 
 @pytest.fixture
@@ -211,3 +217,21 @@ def test_a_header_without_a_colon_is_refused(modelreg_cli: Cli, url: str, write:
 
     assert result.exit_code == 2
     assert "NAME:VALUE" in result.stderr
+
+
+def test_a_table_goes_over_grpc(modelreg_cli: Cli, server: RunningServer, write: Write):
+    path = write("rows.csv", "age,known,name\n30,true,Ann\n")
+    arguments = ["--input", path, "--header", "X-Greeting: hi", "--grpc", "--json"]
+
+    answer = told(modelreg_cli("infer", str(server.grpc_target), "greeter", *arguments))
+
+    assert [one["data"] for one in answer["outputs"]] == [["hi Ann"], [31]]
+
+
+def test_a_request_of_v1_does_not_go_over_grpc(modelreg_cli: Cli, server: RunningServer, write: Write):
+    path = write("a.json", '{"instances": []}')
+
+    result = modelreg_cli("infer", str(server.grpc_target), "greeter", "--input", path, "--grpc")
+
+    assert result.exit_code == 2
+    assert "leave --grpc out" in result.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelreg.client.grpc_inference import InferenceGRPCClient
 from modelreg.client.rest_inference import InferenceRESTClient, RESTConfig
 from modelreg.exceptions import InferenceError, ModelNotFound
 from modelreg.serving import InferInput, InferRequest
@@ -84,3 +85,22 @@ def test_our_client_tells_the_servers_errors_apart(url: str):
             client.explain(url, "rows", {"instances": [[1]]})
 
     assert raised.value.status >= 500
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_our_client_goes_over_grpc(kserve_server: tuple[str, str], binary: bool):
+    with InferenceGRPCClient(kserve_server[1], binary=binary) as client:
+        response = client.infer(rows())
+
+        assert client.is_server_ready()
+        assert client.is_model_ready("rows")
+
+    assert response.outputs[0].as_numpy().tolist() == [4.0, 4.0, 4.0]
+
+
+def test_our_client_tells_the_servers_errors_apart_over_grpc(kserve_server: tuple[str, str]):
+    request = rows()
+    request.model_name = "nobody"
+
+    with InferenceGRPCClient(kserve_server[1]) as client, pytest.raises(ModelNotFound, match="nobody"):
+        client.infer(request)
