@@ -85,7 +85,7 @@ def fetch(
     if digest is not None:
         digest = _checked_digest(digest)
     offline = settings.offline if offline is None else offline
-    max_age_s = settings.revalidate_s if revalidate is None else revalidate
+    max_age_s = settings.revalidate_s if revalidate is None else _checked_age(revalidate)
     cache = open_cache(settings)
     ref = None if force else find_current(cache, question, digest=digest, max_age_s=None if offline else max_age_s)
     if ref is None:
@@ -143,6 +143,17 @@ def _miss(cache: Cache, question: Question, *, fetcher: Fetcher | None, **how: A
 
         fetcher = Fetcher()
     return fetcher.bring(cache, question, **how)
+
+
+def _checked_age(seconds: float) -> float:
+    """Return ``seconds``.
+
+    Raises:
+        InvalidInput: They are below zero, or no number.
+    """
+    if not seconds >= 0:
+        raise InvalidInput(f"revalidate cannot be {seconds!r}", next_step="give seconds; 0 asks the source each time")
+    return seconds
 
 
 def _checked_digest(digest: str) -> str:

@@ -133,47 +133,24 @@ def connect(host: str | None) -> Iterator[Registry]:
     Args:
         host: Host and port.
     """
-    from modelreg.client.api import RegistryAPI
     from modelreg.config import RegistrySettings
-    from modelreg.http.address import is_loopback, server_url
-    from modelreg.http.auth import NoToken, token_source
-    from modelreg.http.session import RegistrySession
+    from modelreg.connecting import ServerOptions, connect_to
+    from modelreg.http.address import is_loopback
+    from modelreg.http.auth import NoToken
 
     settings = RegistrySettings.from_env()
-    named = settings.url if settings.url and settings.url.startswith(("http://", "https://")) else None
-    if host is None and named is None:
-        with _embedded(settings.url or f"sqlite:///{settings.database}") as registry:
-            yield registry
-        return
-    is_named = named is not None and (host is None or urlsplit(named).netloc.rpartition("@")[2] == host)
-    if named is not None and is_named:
-        url, auth = server_url(named), token_source(settings=settings)
+    named = settings.url if settings.url and settings.url.startswith(("http://", "https://")) else ""
+    if host is None or urlsplit(named).netloc.rpartition("@")[2] == host:
+        connection = connect_to(None, ServerOptions(), settings=settings)
     else:
         # Kubeflow's registry speaks plain HTTP inside of its cluster, and URIs have no place to say so.
-        is_plain = is_loopback(f"http://{host}") or not str(host).endswith(":443")
-        url, auth = server_url(f"{'http' if is_plain else 'https'}://{host}"), NoToken()
-    session = RegistrySession(url, auth=auth)
+        is_plain = is_loopback(f"http://{host}") or not host.endswith(":443")
+        address = f"{'http' if is_plain else 'https'}://{host}"
+        connection = connect_to(address, ServerOptions(auth=NoToken()), settings=settings)
     try:
-        yield Registry(RegistryAPI(session), is_local=False)
+        yield Registry(connection.api, is_local=connection.url.startswith("sqlite:"))
     finally:
-        session.close()
-
-
-@contextmanager
-def _embedded(url: str) -> Iterator[Registry]:
-    from modelreg.client.api import RegistryAPI
-    from modelreg.embedded import open_app
-    from modelreg.http.session import RegistrySession
-    from modelreg.http.wsgi_adapter import WSGIAdapter
-
-    app = open_app(url)
-    # What requests are addressed to inside of the process; no name is ever looked up.
-    session = RegistrySession("http://modelreg.invalid", adapter=WSGIAdapter(app))
-    try:
-        yield Registry(RegistryAPI(session), is_local="sqlite" in url.partition(":")[0])
-    finally:
-        session.close()
-        app.close()
+        connection.close()
 
 
 def resolve(

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from modelreg.config import RegistrySettings
+from modelreg.connecting import ServerOptions, connect_to
 from modelreg.exceptions import InvalidInput, NotFound
-from modelreg.registry.connecting import ServerOptions, connect_to
 from modelreg.registry.part import or_none, text_id
 from modelreg.registry.registering import RegisteringMethods
 from modelreg.registry.resources import ResourceMethods

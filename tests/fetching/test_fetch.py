@@ -546,3 +546,17 @@ def test_credentials_in_a_uri_are_in_no_record_of_the_cache(site: Any, home: Pat
     assert json.loads(next(iter((home / "cache" / "modelreg" / "refs").glob("*.json"))).read_bytes())["uri"].startswith(
         "http://127.0.0.1"
     )
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_a_time_of_revalidation_that_is_none_is_refused(folder: MakeFolder, seconds: float):
+    with pytest.raises(InvalidInput, match="revalidate cannot be"):
+        modelreg.fetch(folder({"a": b"1"}), revalidate=seconds)
+
+
+def test_a_copy_may_be_taken_as_current_for_ever(folder: MakeFolder):
+    source = folder({"a": b"1"}) / "a"
+    path = modelreg.fetch(source)
+    source.write_bytes(b"22")
+
+    assert modelreg.fetch(source, revalidate=float("inf")) == path

@@ -12,7 +12,7 @@ from modelreg.client.api import RegistryAPI
 from modelreg.config import RegistrySettings, named_variable
 from modelreg.exceptions import InvalidInput
 from modelreg.http.address import server_url
-from modelreg.http.auth import token_source
+from modelreg.http.auth import TokenSource, token_source
 from modelreg.http.session import DEFAULT_TIMEOUT_S, RegistrySession
 from modelreg.redact import redact_url
 
@@ -50,6 +50,7 @@ class ServerOptions:
         custom_ca: Path of a file with the certificates to trust.
         custom_ca_envvar: Variable that holds that path.
         timeout: Seconds for a connection and for each answer.
+        auth: What knows the token, instead of all that is said above and by the environment.
     """
 
     port: int | None = None
@@ -59,6 +60,7 @@ class ServerOptions:
     custom_ca: str | None = None
     custom_ca_envvar: str | None = None
     timeout: float | tuple[float, float] | None = None
+    auth: TokenSource | None = None
 
 
 def connect_to(address: str | None, options: ServerOptions, *, settings: RegistrySettings) -> Connection:
@@ -89,9 +91,12 @@ def connect_to(address: str | None, options: ServerOptions, *, settings: Registr
 
 
 def _remote(address: str, options: ServerOptions, settings: RegistrySettings) -> Connection:
+    auth = options.auth
+    if auth is None:
+        auth = token_source(options.user_token, options.user_token_envvar, settings=settings)
     session = RegistrySession(
         server_url(address, options.port, is_secure=options.is_secure),
-        auth=token_source(options.user_token, options.user_token_envvar, settings=settings),
+        auth=auth,
         timeout=_timeouts(options.timeout),
         verify=_certificates(options),
         is_secure=options.is_secure,
