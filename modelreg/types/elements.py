@@ -68,7 +68,7 @@ def element_count(shape: Sequence[int], itemsize: int = 1) -> int:
             raise Malformed(f"its shape has a negative dimension, {dimension}")
     count = math.prod(shape)
     # A dimension of zero makes no other one harmless: numpy multiplies the rest.
-    if max(count, math.prod(filter(None, shape))) * itemsize > sys.maxsize:
+    if (count or math.prod(filter(None, shape))) * itemsize > sys.maxsize:
         raise Malformed("its shape is too large")
     return count
 

@@ -41,7 +41,7 @@ def _upper(text: str) -> str:
     return text.upper()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=[])
 class Tensor:
     """A named tensor.
 
@@ -260,7 +260,7 @@ class Tensor:
         return self.name, list(self.shape), self.datatype, self.parameters or {}
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=[])
 class InferInput(Tensor):
     """An input of a model; its data is wrong where the client's is, so its errors are :exc:`InvalidInput`."""
 
@@ -268,7 +268,7 @@ class InferInput(Tensor):
     _error = InvalidInput
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=[])
 class InferOutput(Tensor):
     """An output of a model; its data is wrong where the model's is, so its errors are :exc:`InferenceError`."""
 

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from modelreg.exceptions import InferenceError, InvalidInput, ModelRegError
+from modelreg.types.elements import Malformed
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput, Tensor
 from modelreg.wire.json_arrays import NumberArray, read_document
 from modelreg.wire.json_text import dumps, loads
@@ -231,56 +232,65 @@ def _tensors(
     tensors = []
     offset = 0
     for position, fields in enumerate(described):
-        tensor, size = _tensor(fields, f"{key}[{position}]", binary[offset:] if binary else binary, cls, error)
+        try:
+            tensor = _tensor(fields, cls)
+            offset += _hold(tensor, fields.get("data"), binary, offset)
+        except Malformed as reason:
+            raise error(f"{_place(key, position, fields)}: {reason}") from reason
         tensors.append(tensor)
-        offset += size
     if offset != len(binary):
         raise error(f"{len(binary) - offset} bytes follow the data of the last of the {key}")
     _check_names(tensors, key, error)
     return tensors
 
 
-def _tensor(fields: Any, place: str, binary: memoryview, cls: type[T], error: type[ModelRegError]) -> tuple[T, int]:
-    """One tensor, and how much of ``binary`` it takes up."""
+def _place(key: str, position: int, fields: Any) -> str:
+    """What messages call a tensor: its name, where it has one."""
+    name = fields.get("name") if isinstance(fields, dict) else None
+    return f"{key[:-1]} {name!r}" if isinstance(name, str) else f"{key}[{position}]"
+
+
+def _tensor(fields: Any, cls: type[T]) -> T:
+    """A tensor without its data."""
     if not isinstance(fields, dict):
-        raise error(f"{place} is not an object")
+        raise Malformed("it is not an object")
     name = fields.get("name")
     if type(name) is not str:
-        raise error(f"{place} has no name")
+        raise Malformed("it has no name")
     datatype = fields.get("datatype")
     if type(datatype) is not str:
-        raise error(f"{place}, {name!r}, has no data type")
-    parameters = _parameters(fields, f"{place}, {name!r},", error)
+        raise Malformed("it has no data type")
+    parameters = fields.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise Malformed("its parameters are not an object")
     shape: Any = fields.get("shape")
-    tensor = cls(name, shape, datatype, parameters=parameters)
-    data = fields.get("data")
-    if parameters and "binary_data_size" in parameters:
+    return cls(name, shape, datatype, None, parameters)
+
+
+def _hold(tensor: Tensor, data: Any, binary: memoryview, offset: int) -> int:
+    """Give a tensor its data, and return how much of ``binary`` that takes up from ``offset`` on."""
+    if tensor.parameters and "binary_data_size" in tensor.parameters:
         if data is not None:
-            raise error(f"{place}, {name!r}, has data both in the JSON and after it")
-        size = _binary_size(parameters["binary_data_size"], f"{place}, {name!r},", len(binary), error)
-        tensor.data = binary[:size]
+            raise Malformed("it has data both in the JSON and after it")
+        size = _binary_size(tensor.parameters["binary_data_size"], len(binary) - offset)
+        tensor.data = binary[offset : offset + size]
         tensor.settle()
-        return tensor, size
-    _hold(tensor, data, f"{place}, {name!r},", error)
-    return tensor, 0
-
-
-def _hold(tensor: Tensor, data: Any, place: str, error: type[ModelRegError]) -> None:
-    """Give a tensor what the document has as its data."""
-    if isinstance(data, NumberArray):
-        data.into(tensor)
-    elif isinstance(data, list):
+        return size
+    if isinstance(data, list):
         tensor.data = data
         tensor.settle()
+    elif isinstance(data, NumberArray):
+        data.into(tensor)
     else:
-        raise error(f"{place} has no list of data")
+        raise Malformed("it has no list of data")
+    return 0
 
 
-def _binary_size(size: Any, place: str, left: int, error: type[ModelRegError]) -> int:
+def _binary_size(size: Any, left: int) -> int:
     if type(size) is not int or size < 0:
-        raise error(f"{place} has a binary_data_size that is no size: {size!r:.40}")
+        raise Malformed(f"its binary_data_size is no size: {size!r:.40}")
     if size > left:
-        raise error(f"{place} has a binary_data_size of {size}, and {left} bytes are left of the body")
+        raise Malformed(f"its binary_data_size is {size}, and {left} bytes are left of the body")
     return size
 
 
