@@ -84,7 +84,7 @@ def json_answer(result: Any, key: str) -> Any:
         UnusableResult: No answer can be made of ``result``.
     """
     if isinstance(result, InferResponse):
-        tensors = {output.name: output.as_numpy().tolist() for output in result.outputs}
+        tensors = {output.name: _listed(output) for output in result.outputs}
         return {key: next(iter(tensors.values())) if len(tensors) == 1 else _rows(tensors)}
     if isinstance(result, Mapping):
         return result
@@ -95,6 +95,15 @@ def json_answer(result: Any, key: str) -> Any:
     if isinstance(result, list | tuple):
         return {key: result}
     raise UnusableResult(f"a handler returned a {type(result).__name__}, of which no answer can be made")
+
+
+def _listed(output: InferOutput) -> Any:
+    if output.datatype != "BYTES":
+        return output.as_numpy().tolist()
+    # JSON has strings, and no bytes.
+    strings = np.empty(len(texts := output.as_string()), object)
+    strings[:] = texts
+    return strings.reshape(output.shape).tolist()
 
 
 def _rows(tensors: dict[str, Any]) -> list[dict[str, Any]]:
