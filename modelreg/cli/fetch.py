@@ -11,7 +11,8 @@ import click
 from modelreg.cli.output import Command, Output, plain
 
 if TYPE_CHECKING:
-    from modelreg.storage import RemoteFile, RemoteTree
+    from modelreg.storage import Backend, RemoteFile
+    from modelreg.storage.model import RemoteLevel
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -77,9 +78,18 @@ def push(output: Output, *, source: str, uri: str, progress: bool | None) -> Non
 @_pattern_options
 @click.pass_obj
 def ls(output: Output, *, uri: str, recursive: bool, allow: tuple[str, ...], ignore: tuple[str, ...]) -> None:
-    """List the files and folders at URI, with their sizes in bytes; nothing is fetched."""
-    tree = _snapshot(uri, allow, ignore)
-    output.table(tree.files if recursive else _top_level(tree.files), ("path", "size", "identity"))
+    """List the files and folders right at URI, with the sizes of the files in bytes; nothing is fetched.
+
+    With patterns, a folder is shown if they select something below it, with the bytes of that.
+    """
+    rows: Iterable[Any]
+    with _opened(uri) as backend:
+        if allow or ignore:
+            files = backend.snapshot(allow_patterns=allow or None, ignore_patterns=ignore or None).files
+            rows = files if recursive else _top_level(files)
+        else:
+            rows = backend.snapshot().files if recursive else _rows(backend.level())
+    output.table(rows, ("path", "size", "identity"))
 
 
 @click.command(cls=Command)
@@ -105,7 +115,7 @@ def cp(output: Output, *, source: str, target: str, progress: bool | None) -> No
     output.done(message, {"source": parsed.normalised, **plain(result)})
 
 
-def _snapshot(uri: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> RemoteTree:
+def _opened(uri: str) -> Backend:
     from modelreg.fetching.questions import SCHEME
     from modelreg.fetching.resolving import resolve
     from modelreg.storage import open_backend, parse_uri
@@ -113,8 +123,13 @@ def _snapshot(uri: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> Remo
     parsed = parse_uri(uri)
     if parsed.scheme == SCHEME:
         parsed = parse_uri(resolve(parsed).uri)
-    with open_backend(parsed) as backend:
-        return backend.snapshot(allow_patterns=allow or None, ignore_patterns=ignore or None)
+    return open_backend(parsed)
+
+
+def _rows(level: RemoteLevel) -> Iterator[dict[str, Any]]:
+    """Yield what is right in a folder: how much is below the folders in it is not known."""
+    yield from (_row(f"{name}/", None, "") for name in level.folders)
+    yield from (_row(file.path, file.size, file.identity) for file in level.files)
 
 
 def _top_level(files: Iterable[RemoteFile]) -> Iterator[dict[str, Any]]:

@@ -66,6 +66,19 @@ class RemoteTree:
 
 
 @attrs.frozen
+class RemoteLevel:
+    """What lies right under a URI, with nothing of what is further below.
+
+    Attributes:
+        folders: Names of the folders, in order.
+        files: The files, sorted by path; the URI's own where it names one.
+    """
+
+    folders: tuple[str, ...]
+    files: tuple[RemoteFile, ...]
+
+
+@attrs.frozen
 class Downloaded:
     """One file that has arrived whole.
 

@@ -354,6 +354,23 @@ class StorageContract(FolderContract):
 
         assert modelreg.push(source, place.at("one")).digest == modelreg.push(source, place.at("two")).digest
 
+    def test_one_level_is_listed_without_what_is_below(self, place: Place) -> None:
+        place.put_all(
+            {"m/config.json": b"{}", "m/sub/deep/x": b"1", "m/sub/y": b"2", "m/z.bin": b"3", "mm/other": b"4"}
+        )
+
+        with open_backend(place.at("m")) as backend:
+            level = backend.level()
+
+        assert level.folders == ("sub",)
+        assert [(file.path, file.size) for file in level.files] == [("config.json", 2), ("z.bin", 1)]
+
+    def test_one_level_of_nothing_is_said(self, place: Place) -> None:
+        place.put("other", b"1")
+
+        with open_backend(place.at("absent")) as backend, raises(ObjectNotFound, place, match="absent"):
+            backend.level()
+
     def test_of_a_second_version_only_what_changed_is_moved(self, place: Place, tmp_path: Path) -> None:
         with open_backend(place.at("models/2")) as backend:
             if not backend.records_digests:

@@ -95,8 +95,20 @@ def test_push_of_nothing_is_said(modelreg_cli: Cli, tmp_path: Path) -> None:
 def test_ls_shows_one_level(modelreg_cli: Cli, source: Path) -> None:
     rows = json.loads(modelreg_cli("ls", str(source), "--json").stdout)
 
-    assert [(row["path"], row["size"]) for row in rows] == [("config.json", 2), ("weights/", 8)]
+    assert [(row["path"], row["size"]) for row in rows] == [("weights/", None), ("config.json", 2)]
     assert "weights/" in modelreg_cli("ls", str(source)).stdout
+
+
+def test_ls_with_patterns_shows_what_they_select_of_one_level(modelreg_cli: Cli, source: Path) -> None:
+    rows = json.loads(modelreg_cli("ls", str(source), "--allow", "*-1.bin", "--json").stdout)
+
+    assert [(row["path"], row["size"]) for row in rows] == [("weights/", 3)]
+
+
+def test_ls_of_a_file_shows_it(modelreg_cli: Cli, source: Path) -> None:
+    rows = json.loads(modelreg_cli("ls", str(source / "config.json"), "--json").stdout)
+
+    assert [(row["path"], row["size"]) for row in rows] == [("config.json", 2)]
 
 
 def test_ls_shows_all_levels_and_takes_patterns(modelreg_cli: Cli, source: Path) -> None:
@@ -117,7 +129,7 @@ def test_ls_of_a_registered_version_shows_its_files(modelreg_cli: Cli, source: P
 
     rows = json.loads(modelreg_cli("ls", "model-registry://fraud/1", "--json").stdout)
 
-    assert [row["path"] for row in rows] == ["config.json", "weights/"]
+    assert [row["path"] for row in rows] == ["weights/", "config.json"]
 
 
 def test_ls_of_nothing_is_said(modelreg_cli: Cli, tmp_path: Path) -> None:

@@ -82,6 +82,16 @@ class FilesystemBackend(Backend):
             if (relative := relative_to(path, root) or "") and info.get("type", "file") == "file"
         ]
 
+    def _level(self, uri: StorageURI) -> tuple[list[str], list[Listed]]:
+        root = self._path(uri).rstrip("/")
+        try:
+            found = self._bounded(functools.partial(self.filesystem().ls, detail=True), root)
+        except FileNotFoundError:
+            return [], []
+        named = [(relative_to(info["name"].rstrip("/"), root), info) for info in found]
+        folders = [name for name, info in named if name and info.get("type") == "directory"]
+        return folders, [_listed(info["name"], name, info) for name, info in named if name and name not in folders]
+
     def _read(self, file: RemoteFile) -> Any:
         return self.filesystem().cat_file(file.location)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 import attrs
 
 from modelreg.exceptions import InvalidURI, ModelRegError, ObjectNotFound, ReadOnlyStorage, StorageError
-from modelreg.storage.model import RemoteFile, RemoteTree
+from modelreg.storage.model import RemoteFile, RemoteLevel, RemoteTree
 from modelreg.storage.names import check_tree, safe_relative_path
 from modelreg.storage.patterns import Patterns, selects
 from modelreg.storage.retrying import Attempts
@@ -111,6 +111,27 @@ class Backend(abc.ABC):
         check_tree(one.relative for one in chosen)
         files = sorted((_remote_file(one) for one in chosen), key=lambda one: one.path)
         return RemoteTree(uri=at, files=tuple(files), is_file=file is not None, immutable=self._immutable(at))
+
+    def level(self, uri: StorageURI | None = None) -> RemoteLevel:
+        """Return what lies right under the URI now, without a look at what is further below.
+
+        Args:
+            uri: Another URI of the same storage; by default the one that the backend was opened for.
+
+        Raises:
+            ObjectNotFound: Nothing is there.
+            UnsafeName: A name there must not become a local path.
+            AccessDenied: The credentials do not allow it.
+            StorageError: The storage failed or could not be reached.
+        """
+        at = uri or self.uri
+        file = self._asked(self._stat_file, at, what=at.normalised)
+        folders, found = ([], [file]) if file is not None else self._asked(self._level, at, what=at.normalised)
+        if not found and not folders:
+            raise ObjectNotFound(f"cannot read {at.normalised}: nothing is there")
+        check_tree([*folders, *(one.relative for one in found)])
+        files = sorted((_remote_file(one) for one in found), key=lambda one: one.path)
+        return RemoteLevel(folders=tuple(sorted(folders)), files=tuple(files))
 
     def stat(self, file: RemoteFile) -> RemoteFile:
         """Return ``file`` as it is now.
@@ -213,6 +234,12 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def _listed(self, uri: StorageURI) -> list[Listed]:
         """Return every file below the folder that ``uri`` names, empty if it names none."""
+
+    def _level(self, uri: StorageURI) -> tuple[list[str], list[Listed]]:
+        """Return the names of the folders, and the files, right in the folder that ``uri`` names."""
+        found = self._listed(uri)
+        folders = {one.relative.partition("/")[0] for one in found if "/" in one.relative}
+        return sorted(folders), [one for one in found if "/" not in one.relative]
 
     @abc.abstractmethod
     def _stat(self, location: str) -> Listed | None:

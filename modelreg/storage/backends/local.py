@@ -65,6 +65,12 @@ class LocalBackend(Backend):
         root = self.path(uri)
         return [self._listed_file(path, root) for path in files_below(root)] if root.exists() else []
 
+    def _level(self, uri: StorageURI) -> tuple[list[str], list[Listed]]:
+        root = self.path(uri)
+        entries = list(root.iterdir()) if root.exists() else []
+        folders = [path.name for path in entries if path.is_dir()]
+        return folders, [self._listed_file(path, root) for path in entries if path.name not in folders]
+
     def _listed_file(self, path: Path, root: Path) -> Listed:
         found = self._stat(str(path))
         if found is None:

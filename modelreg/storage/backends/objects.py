@@ -110,6 +110,14 @@ class ObjectStoreBackend(Backend):
                     found.append(_listed(meta, relative, None))
         return self._without_empty_folders(without_folder_markers(found))
 
+    def _level(self, uri: StorageURI) -> tuple[list[str], list[Listed]]:
+        reject_version(uri)
+        prefix = uri.path.rstrip("/")
+        found = self._store.list_with_delimiter(prefix=prefix or None)
+        folders = [name for path in found["common_prefixes"] if (name := relative_to(path.rstrip("/"), prefix))]
+        named = [(relative_to(meta["path"], prefix), meta) for meta in found["objects"]]
+        return folders, [_listed(meta, name, None) for name, meta in named if name]
+
     def _without_empty_folders(self, files: list[Listed]) -> list[Listed]:
         """Return ``files`` without empty objects that stand for empty folders.
 
