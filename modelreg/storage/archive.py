@@ -208,7 +208,7 @@ def _unpack_zip(file: IO[bytes], writer: _Writer) -> None:
 
 
 def _unpack_tar(file: IO[bytes], writer: _Writer) -> None:
-    counted = _Forward(_decompressed(file, writer.shown), writer.shown)
+    counted = _Forward(*_decompressed(file, writer.shown), writer.shown)
     try:
         archive = tarfile.open(fileobj=counted, mode="r:")  # noqa: SIM115 - closed by the block below
     except (*_DAMAGED, OSError) as error:
@@ -236,27 +236,27 @@ def _unpack_tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: 
         raise UnsafeName(f"the archive {writer.shown} holds a device or a pipe: {name!r}")
 
 
-def _decompressed(file: IO[bytes], shown: str) -> IO[bytes]:
+def _decompressed(file: IO[bytes], shown: str) -> tuple[IO[bytes], tuple[type[Exception], ...]]:
+    """Return ``file`` decompressed, and what reading it raises where it is damaged, beside what all archives do."""
     start = file.read(4)
     file.seek(0)
     if start[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value] # it reads like any file
+        return gzip.GzipFile(fileobj=file, mode="rb"), ()  # type: ignore[return-value] # it reads like any file
     if start == b"\x28\xb5\x2f\xfd":
         return _zstd(file, shown)
-    return file
+    return file, ()
 
 
-def _zstd(file: IO[bytes], shown: str) -> IO[bytes]:
+def _zstd(file: IO[bytes], shown: str) -> tuple[IO[bytes], tuple[type[Exception], ...]]:
     """Return ``file`` decompressed by the first module that can: Python's own since 3.14, or its forerunners."""
     import importlib
 
-    for module, name in (("compression.zstd", "ZstdFile"), ("backports.zstd", "ZstdFile"), ("zstandard", "open")):
+    for name, opener in (("compression.zstd", "ZstdFile"), ("backports.zstd", "ZstdFile"), ("zstandard", "open")):
         try:
-            opener: Any = getattr(importlib.import_module(module), name)
+            module: Any = importlib.import_module(name)
         except ImportError:
             continue
-        opened: IO[bytes] = opener(file, "rb")
-        return opened
+        return getattr(module, opener)(file, "rb"), (module.ZstdError,)
     raise MissingExtra(f"the archive {shown} is packed with zstd", next_step="pip install zstandard")
 
 
@@ -267,10 +267,11 @@ class _Forward(io.RawIOBase):
         last_block: What was read last: an archive that is whole ends in zeros.
     """
 
-    def __init__(self, stream: IO[bytes], shown: str) -> None:
+    def __init__(self, stream: IO[bytes], damaged: tuple[type[Exception], ...], shown: str) -> None:
         super().__init__()
         self.last_block = b""
         self._stream = stream
+        self._damaged = damaged
         self._shown = shown
         self._position = 0
 
@@ -279,9 +280,12 @@ class _Forward(io.RawIOBase):
         if not 0 <= size <= _LONGEST_READ:
             raise ArchiveError(f"the archive {self._shown} has a header of {size} bytes")
         parts = []
-        while size and (part := self._stream.read(size)):
-            parts.append(part)
-            size -= len(part)
+        try:
+            while size and (part := self._stream.read(size)):
+                parts.append(part)
+                size -= len(part)
+        except self._damaged as error:
+            raise ArchiveError(f"the archive {self._shown} is damaged: {error}") from error
         self.last_block = b"".join(parts)
         self._position += len(self.last_block)
         return self.last_block

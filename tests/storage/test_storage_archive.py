@@ -52,6 +52,14 @@ def make_zip(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+def make_zst(path: Path, files: dict[str, bytes]) -> Path:
+    zstandard = pytest.importorskip("zstandard")
+    plain = make_tar(path.with_name(f"{path.name}.plain"), files)
+    path.write_bytes(zstandard.ZstdCompressor().compress(plain.read_bytes()))
+    plain.unlink()
+    return path
+
+
 def make_members(path: Path, *members: tarfile.TarInfo) -> Path:
     with tarfile.open(path, "w") as archive:
         for member in members:
@@ -79,6 +87,7 @@ def folder(tmp_path: Path) -> Path:
         ("m.tar", make_tar),
         ("m.tar.gz", lambda path, files: make_tar(path, files, mode="w:gz")),
         ("m.tgz", lambda path, files: make_tar(path, files, mode="w:gz")),
+        ("m.tar.zst", make_zst),
     ],
 )
 def test_an_archive_is_unpacked(
@@ -107,7 +116,7 @@ def test_a_zstd_archive_is_unpacked_or_names_what_it_needs(tmp_path: Path, folde
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
-@pytest.mark.parametrize("make", [make_tar, make_zip])
+@pytest.mark.parametrize("make", [make_tar, make_zip, make_zst])
 def test_a_hostile_name_is_refused_and_writes_nothing_outside(
     tmp_path: Path, folder: Path, name: str, make: Callable[[Path, dict[str, bytes]], Path]
 ) -> None:
@@ -230,7 +239,7 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path, folder: Path) -> Non
         unpack(tmp_path / "m.zip", folder)
 
 
-@pytest.mark.parametrize("make", [make_zip, lambda path, files: make_tar(path, files, mode="w:gz")])
+@pytest.mark.parametrize("make", [make_zip, make_zst, lambda path, files: make_tar(path, files, mode="w:gz")])
 def test_a_bomb_is_refused(tmp_path: Path, folder: Path, make: Callable[[Path, dict[str, bytes]], Path]) -> None:
     bomb = make(tmp_path / "m", {"zeros": bytes(80 << 20)})
 
@@ -238,7 +247,7 @@ def test_a_bomb_is_refused(tmp_path: Path, folder: Path, make: Callable[[Path, d
         unpack(bomb, folder)
 
 
-@pytest.mark.parametrize("make", [make_tar, make_zip])
+@pytest.mark.parametrize("make", [make_tar, make_zip, make_zst])
 def test_limits_hold(tmp_path: Path, folder: Path, make: Callable[[Path, dict[str, bytes]], Path]) -> None:
     archive = make(tmp_path / "m", {"a": bytes(1000), "b": bytes(1000)})
 
@@ -263,6 +272,25 @@ def test_an_archive_that_was_cut_is_refused(tmp_path: Path, folder: Path, name: 
     whole = make_zip if name == "m.zip" else lambda path, files: make_tar(path, files, mode=f"w:{name[6:]}")
     path = whole(tmp_path / name, {"a": content, "b": content})
     path.write_bytes(path.read_bytes()[:60_000])
+
+    with pytest.raises(ArchiveError):
+        unpack(path, folder)
+
+
+@pytest.mark.parametrize("size", [20, 30_000, 60_000])
+def test_a_zstd_archive_that_was_cut_is_refused(tmp_path: Path, folder: Path, size: int) -> None:
+    path = make_zst(tmp_path / "m.tar.zst", {"a": random.Random(7).randbytes(100_000)})
+    path.write_bytes(path.read_bytes()[:size])
+
+    with pytest.raises(ArchiveError):
+        unpack(path, folder)
+
+
+def test_a_zstd_archive_that_was_changed_is_refused(tmp_path: Path, folder: Path) -> None:
+    path = make_zst(tmp_path / "m.tar.zst", FILES)
+    content = bytearray(path.read_bytes())
+    content[6:40] = b"\xff" * 34
+    path.write_bytes(content)
 
     with pytest.raises(ArchiveError):
         unpack(path, folder)
