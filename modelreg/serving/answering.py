@@ -23,10 +23,12 @@ from modelreg.exceptions import (
 )
 from modelreg.serving.admission import Admission, BatchGate, Gate, ModelGate, Slots, seconds_until
 from modelreg.serving.batching import Batcher
+from modelreg.serving.handler_threads import HandlerThreads, LoopThread
 from modelreg.serving.metrics import Metrics
 from modelreg.serving.model import BatchSettings
-from modelreg.serving.repository import ModelRepository, Served
-from modelreg.serving.running import Call, Handlers, HandlerThreads, LoopThread, run, run_on_loop
+from modelreg.serving.repository import ModelRepository
+from modelreg.serving.running import Call, Handlers, run, run_on_loop
+from modelreg.serving.served import Served
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +99,20 @@ class Answering:
             # A name that is not served is not counted by name, or anybody could make as many series as they like.
             model, version = ("", None) if served is None else (served.name, served.version)
             seconds = perf_counter() - begun
+            # A copy: past its deadline, a handler may still be adding to it.
+            phases = call.seconds.copy()
             self._metrics.observe(
-                model, version, call.protocol, status, seconds=seconds, waited=call.waited, phases=call.seconds
+                model, version, call.protocol, status, seconds=seconds, waited=call.waited, phases=phases
             )
+
+    def warm_up(self, served: Served) -> None:
+        """Have a model that is not in use yet answer what it wants to be warmed up with.
+
+        Raises:
+            Exception: What its handlers raise.
+        """
+        for payload in getattr(served.model, "warm_up", list)():
+            run(served.handlers, Call(served.name, served.version, payload, {}, protocol=""), self._loop)
 
     def close(self) -> None:
         """Let the threads end, each when its handler has."""

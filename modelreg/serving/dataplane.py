@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -21,10 +20,12 @@ from modelreg.exceptions import (
 from modelreg.serving.admission import Admission
 from modelreg.serving.answering import Answering, explained
 from modelreg.serving.answers import infer_response, json_answer
+from modelreg.serving.handler_threads import LoopThread
 from modelreg.serving.metrics import Metrics, NoMetrics
 from modelreg.serving.model import BatchSettings
-from modelreg.serving.repository import ModelRepository, Served
-from modelreg.serving.running import Call, LoopThread
+from modelreg.serving.repository import ModelRepository
+from modelreg.serving.running import Call, resolved
+from modelreg.serving.served import Served
 from modelreg.types.inference import InferRequest, InferResponse
 
 _log = logging.getLogger(__name__)
@@ -103,16 +104,17 @@ class DataPlane:
         self._starting = False
         self._leaving = False
         self.admission.report_to(self.metrics.levels())
+        repository.prepare_with(self._answering.warm_up)
 
     def start(self) -> None:
         """Load the models that are not loaded, one after the other; the server is not ready until all of them are.
 
         Raises:
-            ModelNotReady: A model could not be loaded; the log says why.
+            ModelNotReady: A model says that it could not be loaded.
+            Exception: What ``load`` or ``start`` of a model raises.
         """
         self._starting = True
-        for served in self.repository.all():
-            self._load(served.name, served.load)
+        self.repository.load_all()
         self._starting = False
 
     def live(self) -> bool:
@@ -248,7 +250,15 @@ class DataPlane:
             ModelNotFound: There is no such model.
             ModelNotReady: It could not be loaded; what was in service stays so.
         """
-        self._load(name, partial(self.repository.load, name))
+        try:
+            # Repositories written for KServe may load in an ``async def``.
+            resolved(self.repository.load(name), self._loop)
+        except (InferenceError, InvalidInput):
+            raise
+        except Exception as error:
+            failure = HandlerFailed(uuid4().hex[:12])
+            _log.exception("%s: model %s could not be loaded", failure, name)
+            raise ModelNotReady(name, f"it could not be loaded: {failure}") from error
 
     def unload(self, name: str) -> None:
         """Take a model out of service; see :meth:`ModelRepository.unload`.
@@ -306,16 +316,6 @@ class DataPlane:
             return outcome.get()
         cancel()
         raise DeadlineExceeded(f"no answer within {_PROBE_S:g} s")
-
-    def _load(self, name: str, load: Callable[[], object]) -> None:
-        try:
-            load()
-        except (InferenceError, InvalidInput):
-            raise
-        except Exception as error:
-            failure = HandlerFailed(uuid4().hex[:12])
-            _log.exception("%s: model %s could not be loaded", failure, name)
-            raise ModelNotReady(name, f"it could not be loaded: {failure}") from error
 
 
 def _v2_answer(result: Any, call: Call, served: Served) -> InferResponse:

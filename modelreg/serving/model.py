@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import attrs
@@ -96,6 +96,13 @@ class Model:
     def start(self) -> None:
         """Do what must be done in the process that serves, after :meth:`load`; nothing by default."""
 
+    def warm_up(self) -> Iterable[Any]:
+        """Return payloads that the handlers answer after :meth:`load`, before the first request; none by default.
+
+        They are what requests would bring: ``InferRequest`` objects, or dicts as V1 has them.
+        """
+        return ()
+
     def stop(self) -> None:
         """Let go of what :meth:`load` and :meth:`start` took; called after the last request of the model."""
         self.ready = False
@@ -123,11 +130,11 @@ class Model:
 
     def predict(
         self,
-        payload: Any,  # noqa: ARG002 - for those who override it
-        headers: dict[str, str] | None = None,  # noqa: ARG002
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+        payload: Any,
+        headers: dict[str, str] | None = None,
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - for those who override it
     ) -> Any:
-        """Return the answer.
+        """Return the answer; where ``predictor_config`` is set, and nothing overrides this, the predictor's.
 
         It may be an ``InferResponse``, a dict as V1 or V2 have it, an array, a data frame, or a dict of arrays by name.
 
@@ -137,8 +144,12 @@ class Model:
             response_headers: Headers of the answer, to be added to.
 
         Raises:
-            UnsupportedProtocol: The model does not override it.
+            UnsupportedProtocol: The model does not override it, and has no predictor.
         """
+        if self.predictor_config is not None:
+            from modelreg.serving.transformer import forwarding
+
+            return forwarding(self, payload, headers)
         raise UnsupportedProtocol(f"model {self.name!r} does not predict")
 
     def postprocess(

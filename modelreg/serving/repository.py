@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -10,121 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from modelreg.exceptions import InvalidInput, ModelNotFound, ModelNotReady, ModelRegError
-from modelreg.serving.running import Handlers, bind, own_handler
-
-_log = logging.getLogger(__name__)
-
-# What a model that is taken away is given to end the requests that it answers.
-_RETIRE_S = 60.0
-
-
-class Served:
-    """A model that the server answers for, and how many requests use it.
-
-    Args:
-        model: The model; ``name``, ``version`` and ``ready`` are its own, and its handlers are bound here, once.
-        name: Name under which the server answers for it.
-
-    Attributes:
-        handlers: The handlers of the model.
-        healthy: The model's own check, where it has one.
-        reason: Why the model could not be loaded; empty where it could.
-        attachment: What the data plane keeps beside the model, such as its batches; ``None`` until it does.
-
-    Raises:
-        InvalidInput: A handler of the model cannot be called.
-    """
-
-    def __init__(self, model: Any, name: str) -> None:
-        self.model = model
-        self.name = name
-        self.version: str | None = getattr(model, "version", None)
-        self.handlers: Handlers = bind(model)
-        self.healthy: Callable[[], Any] | None = own_handler(model, "healthy")
-        self.attachment: Any = None
-        self.reason = ""
-        self._lock = threading.Lock()
-        self._unused = threading.Condition(self._lock)
-        self._users = 0
-        self._retired = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model says that it is loaded."""
-        return bool(getattr(self.model, "ready", True))
-
-    def use(self) -> bool:
-        """Return whether the model can be used; :meth:`release` ends the use."""
-        with self._lock:
-            if self._retired:
-                return False
-            self._users += 1
-            return True
-
-    def release(self) -> None:
-        """End one use of the model."""
-        with self._lock:
-            self._users -= 1
-            if self._retired and not self._users:
-                self._unused.notify_all()
-
-    def load(self) -> None:
-        """Load the model where it is not loaded.
-
-        Raises:
-            ModelNotReady: The model says that it could not be loaded.
-            Exception: What ``load`` or ``start`` of the model raises.
-        """
-        try:
-            if not self.ready:
-                loaded = self.model.load()
-                self.model.ready = self._made_ready(loaded)
-            if (start := getattr(self.model, "start", None)) is not None:
-                start()
-        except Exception as error:
-            self.reason = (
-                str(error) if isinstance(error, ModelRegError) else f"{type(error).__name__} while it was loaded"
-            )
-            raise
-        self.reason = ""
-
-    def _made_ready(self, loaded: object) -> bool:
-        # KServe's models set the attribute, return it, or do both.
-        if not (self.ready or loaded):
-            raise ModelNotReady(self.name, "its load() did not make it ready")
-        return True
-
-    def retire(self, timeout_s: float | None = _RETIRE_S, *, stop: bool = True) -> bool:
-        """Let no request use the model any more, wait for those that do, and stop it.
-
-        Args:
-            timeout_s: Seconds to wait for them; ``None`` for however long it takes.
-            stop: Whether to stop it; not where it is served under another name as well.
-
-        Returns:
-            Whether they ended in time. A model that is still used is stopped all the same.
-        """
-        with self._unused:
-            if self._retired:
-                return True
-            self._retired = True
-            unused = self._unused.wait_for(lambda: not self._users, timeout_s)
-        if not unused:
-            _log.warning("requests still use model %s %s s after it was taken out of service", self.name, timeout_s)
-        if stop:
-            self._stop()
-        return unused
-
-    def _stop(self) -> None:
-        if (stop := getattr(self.model, "stop", None)) is None:
-            return
-        try:
-            stop()
-        except Exception:  # noqa: BLE001 - a model's own bug, and logged
-            # It is out of service already, and the others must still be stopped.
-            _log.exception("stop() of model %s failed", self.name)
-
+from modelreg.exceptions import InvalidInput, ModelNotFound, ModelRegError
+from modelreg.serving.served import RETIRE_S, Served, nothing
 
 # name -> version -> model, the newest version first
 _Table = dict[str, dict[str | None, Served]]
@@ -159,12 +45,14 @@ class ModelRepository:
     ) -> None:
         self.models_dir = None if models_dir is None else Path(models_dir)
         self._loader = loader
+        self._prepare: Callable[[Served], None] = nothing
         self._changing = threading.Lock()
         self._names: dict[str, threading.Lock] = {}
         # Replaced, never changed, so that a request reads it without a lock.
         self._table: _Table = {}
         self._loading: dict[str, str] = {}
         self._failed: dict[str, str] = {}
+        self._unloaded: dict[str, list[Any]] = {}
 
     def get_model(self, name: str, version: str | None = None) -> Any | None:
         """Return the model of that name in that version (``None``: the newest), or ``None`` where there is none."""
@@ -223,11 +111,34 @@ class ModelRepository:
             raise InvalidInput(f"{type(model).__name__} has no name to be served under")
         self._retire_later(self._put([Served(model, name)]))
 
+    def prepare_with(self, prepare: Callable[[Served], None]) -> None:
+        """Have ``prepare`` called for each model that was loaded, before it is put into service."""
+        self._prepare = prepare
+
+    def load_all(self) -> None:
+        """Load every model in service that is not loaded, one after the other.
+
+        Raises:
+            ModelNotReady: A model says that it could not be loaded.
+            Exception: What ``load`` or ``start`` of a model raises.
+        """
+        for served in self.all():
+            served.load(self._prepare)
+
+    def load_models(self) -> None:
+        """Load the models of all folders in ``models_dir``; errors are those of :meth:`load`."""
+        for name in sorted(self._in_folder()):
+            self.load_model(name)
+
+    def load_model(self, name: str) -> bool:
+        """Do what :meth:`load` does, under the name that KServe's repositories override."""
+        return self.load(name)
+
     def load(self, name: str) -> bool:
         """Load, or load anew, all versions of a model, and put them into service together.
 
-        Until they are loaded, those that are in service stay so, as they do where loading fails. Without a loader, the
-        models of that name that are in service are loaded where they are not.
+        Until they are loaded, those that are in service stay so, as they do where loading fails. Without a loader, it
+        is the models of that name that were unloaded, or are in service and not loaded.
 
         Returns:
             Whether the model is ready.
@@ -246,10 +157,11 @@ class ModelRepository:
             finally:
                 del self._loading[name]
             self._failed.pop(name, None)
+            self._unloaded.pop(name, None)
             self._retire_later(self._put(models, instead_of=name))
         return self.is_model_ready(name)
 
-    def unload(self, name: str, *, timeout_s: float | None = _RETIRE_S) -> None:
+    def unload(self, name: str, *, timeout_s: float | None = RETIRE_S) -> None:
         """Take all versions of a model out of service, wait for the requests that they answer, and stop them.
 
         Args:
@@ -265,18 +177,20 @@ class ModelRepository:
                 if versions is None:
                     raise ModelNotFound(name)
                 self._table = {other: kept for other, kept in self._table.items() if other != name}
+                if self._loader is None:
+                    self._unloaded[name] = [served.model for served in versions.values()]
             self._retire(versions.values(), timeout_s)
 
     def index(self) -> list[dict[str, str]]:
         """Return ``name``, ``version``, ``state`` and ``reason`` of every model that is in service or could be."""
         rows = [_row(served, self._loading.get(served.name)) for served in self.all()]
         served_names = {row["name"] for row in rows}
-        for name in sorted({*self._loading, *self._failed, *self._in_folder()} - served_names):
+        for name in sorted({*self._loading, *self._failed, *self._unloaded, *self._in_folder()} - served_names):
             state = "LOADING" if name in self._loading else "UNAVAILABLE"
             rows.append({"name": name, "version": "", "state": state, "reason": self._failed.get(name, "not loaded")})
         return rows
 
-    def close(self, *, timeout_s: float | None = _RETIRE_S) -> None:
+    def close(self, *, timeout_s: float | None = RETIRE_S) -> None:
         """Take every model out of service, and stop it.
 
         Args:
@@ -288,14 +202,15 @@ class ModelRepository:
         self._retire(everything, timeout_s)
 
     def _loaded(self, name: str) -> list[Served]:
-        if self._loader is None:
-            served = [*self._table.get(name, {}).values()]
+        if self._loader is None and name in self._table:
+            served = [*self._table[name].values()]
         else:
-            served = [Served(model, name) for model in self._loader(name)]
+            models = self._unloaded.get(name, []) if self._loader is None else self._loader(name)
+            served = [Served(model, name) for model in models]
         if not served:
             raise ModelNotFound(name)
         for one in served:
-            one.load()
+            one.load(self._prepare)
         return served
 
     def _put(self, models: Iterable[Served], *, instead_of: str | None = None) -> list[Served]:
@@ -316,7 +231,7 @@ class ModelRepository:
         # Whoever put the new model there need not wait for the requests of the old one.
         if replaced:
             retiring = threading.Thread(
-                target=self._retire, args=(replaced, _RETIRE_S), name="modelreg-retire", daemon=True
+                target=self._retire, args=(replaced, RETIRE_S), name="modelreg-retire", daemon=True
             )
             retiring.start()
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from modelreg.exceptions import InvalidInput, ShuttingDown, UnsupportedProtocol
+from modelreg.serving.handler_threads import LoopThread
 from modelreg.serving.model import Model
-from modelreg.serving.running import Call, LoopThread, bind, run
+from modelreg.serving.running import Call, bind, run
 
 HEADERS = {"x-request-id": "1"}
 
@@ -243,6 +244,23 @@ def test_a_closed_loop_runs_nothing(loop: LoopThread):
 
     with pytest.raises(ShuttingDown):
         answer(Mine("m"), loop)
+
+
+def test_a_handler_that_blocks_the_loop_does_not_block_its_end(caplog: pytest.LogCaptureFixture):
+    loop = LoopThread(close_s=0.01)
+    begun, go = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        begun.set()
+        go.wait(30)
+
+    outcome, _ = loop.submit(block())
+    assert begun.wait(10)
+    loop.close()
+
+    assert "still runs" in caplog.text
+    go.set()
+    assert outcome.wait(10)
 
 
 def test_closing_the_loop_ends_what_runs_there():

@@ -222,6 +222,31 @@ def test_without_a_loader_loading_loads_what_is_there_and_stops_nothing():
     assert not model.stopped.is_set()
 
 
+def test_without_a_loader_what_was_unloaded_can_be_loaded_again():
+    model = Noting("m", "1")
+    repository = ModelRepository()
+    repository.update(model)
+    repository.load("m")
+
+    repository.unload("m")
+    assert repository.index() == [{"name": "m", "version": "", "state": "UNAVAILABLE", "reason": "not loaded"}]
+    assert not model.ready
+    repository.load("m")
+
+    assert repository.get_model("m", "1") is model
+    assert model.ready
+
+
+def test_the_models_of_a_folder_are_loaded_together(tmp_path: Path):
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+    repository = ModelRepository(tmp_path, loader=lambda name: [Noting(name)])
+
+    repository.load_models()
+
+    assert list(repository.get_models()) == ["a", "b"]
+
+
 def test_the_index_tells_of_what_could_be_loaded_and_of_what_could_not(tmp_path: Path):
     def loader(name: str) -> list[Model]:
         raise OSError("disk on fire")
