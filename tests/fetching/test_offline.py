@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import modelreg
-from modelreg.exceptions import DigestMismatch, NotCached, StorageError
+from modelreg.exceptions import DigestMismatch, NotCached, StorageError, StorageUnreachable
 
 MakeFolder = Callable[[dict[str, bytes]], Path]
 ReadFolder = Callable[[Path], dict[str, bytes]]
@@ -149,3 +150,39 @@ def test_a_source_that_fails_is_not_hidden_by_an_old_answer(site: Any):
 
     with pytest.raises(StorageError):
         modelreg.fetch(f"{site.url}/model.bin")
+
+
+def test_without_names_what_is_held_is_an_answer_and_the_rest_is_said(site: Any, monkeypatch: pytest.MonkeyPatch):
+    site.pages["/model.bin"] = b"weights"
+    path = modelreg.fetch(f"{site.url}/model.bin")
+    looked_up = []
+
+    def getaddrinfo(host: str, *_: Any, **__: Any) -> NoReturn:
+        looked_up.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
+
+    assert modelreg.fetch(f"{site.url}/model.bin", offline=True) == path
+    with pytest.raises(NotCached):
+        modelreg.fetch("http://models.example/model.bin", offline=True)
+    assert looked_up == []
+    with pytest.raises(StorageUnreachable, match=r"models\.example"):
+        modelreg.fetch("http://models.example/model.bin")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://models/fraud?endpoint=http://absent.invalid&anonymous=true",
+        "gs://models/fraud?endpoint=http://absent.invalid&anonymous=true",
+        "az://models/fraud?account=acme&endpoint=http://absent.invalid&anonymous=true",
+        "http://absent.invalid/fraud",
+    ],
+)
+def test_a_name_that_nobody_knows_is_said(uri: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
+
+    with pytest.raises(StorageUnreachable):
+        modelreg.fetch(uri)
