@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelreg.client.grpc_inference import InferenceGRPCClient
-    from modelreg.client.rest_inference import InferenceRESTClient
+    from modelreg.client.rest_inference import InferenceRESTClient, RESTConfig
     from modelreg.serving import errors
     from modelreg.serving.batching import BatchSettings
     from modelreg.serving.dataplane import DataPlane
     from modelreg.serving.model import Model
     from modelreg.serving.repository import ModelRepository
     from modelreg.serving.server import ModelServer
+    from modelreg.serving.transformer import PredictorConfig
     from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "Model",
     "ModelRepository",
     "ModelServer",
+    "PredictorConfig",
+    "RESTConfig",
     "RequestedOutput",
     "errors",
 ]
@@ -59,6 +62,8 @@ _EXPORTS = {
     "Model": "modelreg.serving.model",
     "ModelRepository": "modelreg.serving.repository",
     "ModelServer": "modelreg.serving.server",
+    "PredictorConfig": "modelreg.serving.transformer",
+    "RESTConfig": "modelreg.client.rest_inference",
     "RequestedOutput": "modelreg.types.inference",
     "errors": "modelreg.serving.errors",
 }

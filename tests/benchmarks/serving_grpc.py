@@ -19,7 +19,7 @@ def main() -> None:
     requests = (
         grpc_message("raw, 4 floats", tiny(), 2, raw=True),
         grpc_message("raw, image", image(), 2, raw=True),
-        grpc_message("fp32_contents, image", image(), 3, raw=False),
+        grpc_message("fp32_contents, image", image(), 2, raw=False),
     )
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

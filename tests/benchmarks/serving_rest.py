@@ -26,8 +26,8 @@ def main() -> None:
             *measure(report, json_v2("V2 JSON, 4 floats", tiny(), 2), [ours, kserve, mlserver], limits, folder),
             # MLServer has neither V1 nor binary tensors.
             *measure(report, json_v1("V1 JSON, 4 floats", tiny(), 2), [ours, kserve], [], folder),
-            *measure(report, json_v2("V2 JSON, image", image(), 3), [ours, kserve, mlserver], [], folder),
-            *measure(report, binary_v2("V2 binary, image", image(), 3), [ours, kserve], limits, folder),
+            *measure(report, json_v2("V2 JSON, image", image(), 2), [ours, kserve, mlserver], [], folder),
+            *measure(report, binary_v2("V2 binary, image", image(), 2), [ours, kserve], limits, folder),
         ]
     report.publish(markdown_table(HEADER, rows), extra_versions=PEERS)
 
