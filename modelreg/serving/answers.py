@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,13 @@ class UnusableResult(TypeError):
     """A handler returned what no answer can be made of."""
 
 
-def infer_response(result: Any, request: InferRequest, *, model: Any, name: str, version: str | None) -> InferResponse:
+# What an output without a name is called, as in KServe's runtimes.
+_UNNAMED = "output-0"
+
+
+def infer_response(
+    result: Any, request: InferRequest, *, name: str, version: str | None, output_name: Callable[[], str | None]
+) -> InferResponse:
     """Return the answer to ``request``, over V2.
 
     It is always a new one, so a handler may return the same object twice.
@@ -22,50 +28,61 @@ def infer_response(result: Any, request: InferRequest, *, model: Any, name: str,
     Args:
         result: What the last handler returned.
         request: The request; the answer has its id, and the outputs that it asks for.
-        model: The model, whose metadata name outputs that have no name.
         name: Name of the model.
         version: Version of the model.
+        output_name: Returns what an output is called that has no name, if the model says so.
 
     Raises:
         UnusableResult: No answer can be made of ``result``.
     """
-    response = result if isinstance(result, InferResponse) else None
+    if isinstance(result, InferResponse):
+        outputs, parameters, binary = result.outputs, result.parameters, result.use_binary_outputs
+    else:
+        outputs, parameters, binary = outputs_of(result, output_name), parameters_of(result), False
     return InferResponse(
         request.id,
         name,
-        outputs_of(result, model) if response is None else response.outputs,
+        outputs,
         model_version=version,
-        parameters=None if response is None else response.parameters,
-        use_binary_outputs=request.use_binary_outputs or (response is not None and response.use_binary_outputs),
+        parameters=parameters,
+        use_binary_outputs=binary or request.use_binary_outputs,
         requested_outputs=request.request_outputs,
     )
 
 
-def outputs_of(result: Any, model: Any) -> list[InferOutput]:
+def outputs_of(result: Any, output_name: Callable[[], str | None] = lambda: None) -> list[InferOutput]:
     """Return the tensors of a result: an array, a list, a data frame, arrays by name, or a dict as V1 or V2 have it.
+
+    Args:
+        result: What a handler returned.
+        output_name: Returns what an output is called that has no name, if the model says so.
 
     Raises:
         UnusableResult: ``result`` is none of these.
     """
+    if is_v2(result):
+        return [_output_of_json(output) for output in result["outputs"]]
     if isinstance(result, Mapping):
-        if isinstance(result.get("outputs"), list):
-            return [_output_of_json(output) for output in result["outputs"]]
         return [_output(name, value) for name, value in result.items()]
     if hasattr(result, "columns") and hasattr(result, "to_numpy"):
         return [_output(str(name), result[name].to_numpy()) for name in result.columns]
     if hasattr(result, "__array__") or isinstance(result, list | tuple):
-        return [_output(_first_name(model), result)]
+        return [_output(output_name() or _UNNAMED, result)]
     raise UnusableResult(f"a handler returned a {type(result).__name__}, of which no answer can be made")
 
 
-def _first_name(model: Any) -> str:
-    described: Any = getattr(model, "get_output_types", list)()
-    return str(described[0]["name"]) if isinstance(described, list) and described else "output-0"
+def is_v2(result: Any) -> bool:
+    """Return whether ``result`` is a dict as V2 has it."""
+    return isinstance(result, Mapping) and isinstance(result.get("outputs"), list)
+
+
+def parameters_of(result: Any) -> dict[str, Any] | None:
+    """Return the parameters of a dict as V2 has it; ``None`` of anything else."""
+    return result.get("parameters") if is_v2(result) else None
 
 
 def _output(name: Any, value: Any) -> InferOutput:
-    array = np.asarray(value)
-    return InferOutput.from_numpy(str(name), array)
+    return InferOutput.from_numpy(str(name), np.asarray(value))
 
 
 def _output_of_json(output: Mapping[str, Any]) -> InferOutput:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import attrs
 import numpy as np
 
-from modelreg.serving.answers import UnusableResult, outputs_of
+from modelreg.serving.answers import UnusableResult, is_v2, outputs_of, parameters_of
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
 # Parameters that say how tensors travel, which is no business of the model.
@@ -179,10 +179,10 @@ def split(result: Any, sizes: Sequence[int]) -> list[Any]:
 def _taker(result: Any, rows: int) -> Callable[[slice], Any]:
     """What takes some rows of ``result``."""
     if isinstance(result, InferResponse):
-        return _response_taker(result, result.outputs, rows)
+        return _response_taker(result, rows)
+    if is_v2(result):
+        return _response_taker(InferResponse(None, "", outputs_of(result), parameters=parameters_of(result)), rows)
     if isinstance(result, Mapping):
-        if isinstance(result.get("outputs"), list):
-            return _response_taker(None, outputs_of(result, None), rows)
         return _mapping_taker(result, rows)
     if not _has_rows(result, rows):
         raise UnusableResult(f"predict() was given {rows} rows together and returned a {_described(result)}")
@@ -208,7 +208,8 @@ def _described(value: Any) -> str:
     return f"{type(value).__name__}{size}"
 
 
-def _response_taker(response: InferResponse | None, outputs: list[InferOutput], rows: int) -> Callable[[slice], Any]:
+def _response_taker(response: InferResponse, rows: int) -> Callable[[slice], InferResponse]:
+    outputs = response.outputs
     arrays = [output.as_numpy() for output in outputs]
     for output, array in zip(outputs, arrays, strict=True):
         if not _has_rows(array, rows):
@@ -223,8 +224,6 @@ def _response_taker(response: InferResponse | None, outputs: list[InferOutput], 
             )
             for output, array in zip(outputs, arrays, strict=True)
         ]
-        if response is None:
-            return InferResponse(None, "", taken)
         return InferResponse(
             response.id,
             response.model_name,

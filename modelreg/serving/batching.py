@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from modelreg.exceptions import DeadlineExceeded, InferenceError
 from modelreg.serving.admission import seconds_until
 from modelreg.serving.batch_values import Part, part_of, split
+from modelreg.serving.handler_threads import LoopThread, Outcome
 from modelreg.serving.model import BatchSettings
-from modelreg.serving.running import Call, Handler, LoopThread, Outcome, resolved
+from modelreg.serving.running import Call, Handler, resolved
 
 __all__ = ["BatchSettings", "Batcher", "Turns"]
 
@@ -119,7 +120,8 @@ class Batcher:
             batch.closed.succeed(None)
 
     def _lead(self, batch: _Batch, leader: _Member) -> None:
-        batch.closed.wait(leader.arrived + self._latency_s - perf_counter())
+        latency_s, patience_s = leader.arrived + self._latency_s - perf_counter(), _patience(leader.call)
+        batch.closed.wait(latency_s if patience_s is None else min(latency_s, patience_s))
         try:
             self._turns.begin(_patience(leader.call))
         except BaseException:

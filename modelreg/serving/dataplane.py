@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -193,7 +194,7 @@ class DataPlane:
         if not request.id:
             request.id = str(uuid4())
         call = Call(request.model_name, request.model_version, request, headers, protocol=protocol, timeout_s=timeout_s)
-        return Inferred(self._answering.answer(call, _v2_answer), call.response_headers)
+        return Inferred(self._answering.answer(call, self._v2_answer), call.response_headers)
 
     def predict(
         self,
@@ -291,6 +292,17 @@ class DataPlane:
         self._loop.close()
         self._answering.close()
 
+    def _v2_answer(self, result: Any, call: Call, served: Served) -> InferResponse:
+        name = partial(self._output_name, served)
+        return infer_response(result, call.payload, name=served.name, version=served.version, output_name=name)
+
+    def _output_name(self, served: Served) -> str | None:
+        """What the model calls its first output, asked for once."""
+        if served.output_name is None:
+            described = self._value(getattr(served.model, "get_output_types", list)())
+            served.output_name = str(described[0]["name"]) if described else ""
+        return served.output_name
+
     def _find(self, name: str, version: str | None) -> Served:
         served = self.repository.find(name, version or None)
         if served is None:
@@ -316,10 +328,6 @@ class DataPlane:
             return outcome.get()
         cancel()
         raise DeadlineExceeded(f"no answer within {_PROBE_S:g} s")
-
-
-def _v2_answer(result: Any, call: Call, served: Served) -> InferResponse:
-    return infer_response(result, call.payload, model=served.model, name=served.name, version=served.version)
 
 
 def _v1_prediction(result: Any, _call: Call, _served: Served) -> Any:

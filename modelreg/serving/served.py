@@ -27,6 +27,7 @@ class Served:
         handlers: The handlers of the model.
         healthy: The model's own check, where it has one.
         reason: Why the model could not be loaded; empty where it could.
+        output_name: What the model calls its first output, empty where it does not say; ``None`` until it is asked.
         attachment: What the data plane keeps beside the model, such as its batches; ``None`` until it does.
 
     Raises:
@@ -40,6 +41,7 @@ class Served:
         self.handlers: Handlers = bind(model)
         self.healthy: Callable[[], Any] | None = own_handler(model, "healthy")
         self.attachment: Any = None
+        self.output_name: str | None = None
         self.reason = ""
         self._lock = threading.Lock()
         self._unused = threading.Condition(self._lock)

@@ -130,6 +130,28 @@ def test_a_handler_may_return_the_same_response_to_every_request():
     assert kept.id == "first"
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_output_without_a_name_has_the_one_that_the_model_describes(is_async: bool):
+    class Described(Model):
+        asked = 0
+
+        def predict(self, payload: InferRequest) -> Any:
+            return payload.inputs[0].as_numpy()
+
+        def get_output_types(self) -> Any:
+            self.asked += 1
+            return self.described() if is_async else [{"name": "y"}]
+
+        async def described(self) -> list[dict[str, Any]]:
+            return [{"name": "y"}]
+
+    model = Described("m")
+    dataplane = plane(model)
+
+    assert [infer(dataplane, request("m")).response.outputs[0].name for _ in range(2)] == ["y", "y"]
+    assert model.asked == 1
+
+
 def test_headers_go_to_the_handlers_and_theirs_come_back():
     class Tracing(EchoModel):
         def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:
