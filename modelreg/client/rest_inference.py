@@ -89,23 +89,22 @@ class InferenceRESTClient:
             InferenceError: The server answered with another error status, or with something else than an answer.
         """
         url = checked_url(base_url)
-        over_v2 = self._goes_over_v2(data)
         headers = dict(headers or {})
+        over_v2 = not is_graph_endpoint and self._goes_over_v2(data)
         if is_graph_endpoint:
-            target, model_name = url, model_name or ""
+            target = url
         else:
             model_name = _name_of(data, model_name)
-            target = url + (
-                _v2_path(data, model_name) if over_v2 else f"/v1/models/{quote(model_name, safe='')}:predict"
-            )
-        content = self._encode(data, url, headers, timeout)
+            target = url + (_v2_path(data, model_name) if over_v2 else _v1_path(model_name, "predict"))
+        binary = over_v2 and isinstance(data, InferRequest) and self._sends_binary(url, headers, timeout)
+        content = _encode(data, headers, binary=binary)
         answer = self._transport.request(
             "POST", target, content=content, headers=headers, timeout=timeout, patient=True
         )
         _check(answer, model_name)
         if response_headers is not None:
             response_headers.update(answer.headers)
-        return _decode_v2(answer) if over_v2 and not is_graph_endpoint else _decode_json(answer)
+        return _decode_v2(answer) if over_v2 else _decode_json(answer)
 
     def explain(
         self,
@@ -123,7 +122,7 @@ class InferenceRESTClient:
         """
         if self._config.protocol == "v2":
             raise UnsupportedProtocol("the protocol V2 has no explanations")
-        target = f"{checked_url(base_url)}/v1/models/{quote(model_name, safe='')}:explain"
+        target = checked_url(base_url) + _v1_path(model_name, "explain")
         sent = {"Content-Type": "application/json", **(headers or {})}
         answer = self._transport.request(
             "POST", target, content=_encode_json(data), headers=sent, timeout=timeout, patient=True
@@ -215,22 +214,6 @@ class InferenceRESTClient:
             return self._config.protocol == "v2"
         return isinstance(data, InferRequest) or "inputs" in data
 
-    def _encode(
-        self, data: InferRequest | Mapping[str, Any], url: str, headers: dict[str, str], timeout: Timeout
-    ) -> bytes:
-        """Return the body, and say in ``headers`` how it is to be read."""
-        if not isinstance(data, InferRequest):
-            _set_default(headers, "Content-Type", "application/json")
-            return _encode_json(data)
-        binary = self._sends_binary(url, headers, timeout)
-        encoded = oip_json.encode_request(_asking_for_binary(data) if binary else data, binary=binary)
-        if encoded.header_length is None:
-            _set_default(headers, "Content-Type", "application/json")
-        else:
-            _set_default(headers, "Content-Type", "application/octet-stream")
-            headers[_HEADER_LENGTH] = str(encoded.header_length)
-        return encoded.body
-
     def _sends_binary(self, url: str, headers: Mapping[str, str], timeout: Timeout) -> bool:
         if self._config.binary is not None:
             return self._config.binary
@@ -239,7 +222,7 @@ class InferenceRESTClient:
         if known is not None:
             return known
         answer = self._transport.request("GET", f"{url}/v2", headers=headers, timeout=timeout)
-        known = answer.status == 200 and _BINARY_EXTENSION in (_decode_object(answer).get("extensions") or ())
+        known = answer.status == 200 and _says_binary(answer)
         if answer.status in {200, 404}:
             # Any other status may be a passing trouble: the next request asks again.
             self._knows_binary[url, host] = known
@@ -253,6 +236,10 @@ def _name_of(data: InferRequest | Mapping[str, Any], model_name: str | None) -> 
     return name
 
 
+def _v1_path(model_name: str, verb: str) -> str:
+    return f"/v1/models/{quote(model_name, safe='')}:{verb}"
+
+
 def _v2_path(data: InferRequest | Mapping[str, Any], model_name: str) -> str:
     version = data.model_version if isinstance(data, InferRequest) else None
     return f"{_model_path(model_name, version)}/infer"
@@ -261,6 +248,30 @@ def _v2_path(data: InferRequest | Mapping[str, Any], model_name: str) -> str:
 def _model_path(model_name: str, version: str | None) -> str:
     path = f"/v2/models/{quote(model_name, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _says_binary(answer: Answer) -> bool:
+    """Return whether a server says of itself that it knows tensors in binary form."""
+    try:
+        extensions = _decode_object(answer).get("extensions")
+    except InferenceError:
+        # It answers something else there, such as a page: it does not say so.
+        return False
+    return isinstance(extensions, list) and _BINARY_EXTENSION in extensions
+
+
+def _encode(data: InferRequest | Mapping[str, Any], headers: dict[str, str], *, binary: bool) -> bytes:
+    """Return the body, and say in ``headers`` how it is to be read."""
+    if not isinstance(data, InferRequest):
+        _set_default(headers, "Content-Type", "application/json")
+        return _encode_json(data)
+    encoded = oip_json.encode_request(_asking_for_binary(data) if binary else data, binary=binary)
+    if encoded.header_length is None:
+        _set_default(headers, "Content-Type", "application/json")
+    else:
+        _set_default(headers, "Content-Type", "application/octet-stream")
+        headers[_HEADER_LENGTH] = str(encoded.header_length)
+    return encoded.body
 
 
 def _asking_for_binary(request: InferRequest) -> InferRequest:

@@ -128,7 +128,16 @@ def test_servers_behind_one_gateway_are_told_apart_by_their_host_header(client: 
 
 
 @responses.activate
-@pytest.mark.parametrize("metadata", [{"json": {"name": "kserve", "extensions": []}}, {"status": 404}, {"json": {}}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"json": {"name": "kserve", "extensions": []}},
+        {"json": {"extensions": 5}},
+        {"json": []},
+        {"body": "<html>hello</html>"},
+        {"status": 404},
+    ],
+)
 def test_a_server_that_says_nothing_of_binary_tensors_gets_json(metadata: dict[str, Any]):
     responses.get(f"{URL}/v2", **metadata)
     answer = {"model_name": "doubler", "outputs": [{"name": "y", "shape": [1], "datatype": "INT8", "data": [4]}]}
@@ -210,10 +219,13 @@ def test_headers_go_both_ways(client: InferenceRESTClient):
 
 @responses.activate
 def test_data_for_an_inference_graph_is_posted_to_its_own_address():
-    responses.post("http://graph.local/", json=[1, 2])
+    posted = responses.post("http://graph.local/", json=[1, 2])
 
     with InferenceRESTClient() as client:
         assert client.infer("http://graph.local", {"instances": [1]}, is_graph_endpoint=True) == [1, 2]
+        assert client.infer("http://graph.local", request(), is_graph_endpoint=True) == [1, 2]
+
+    assert [call.request.headers["Content-Type"] for call in posted.calls] == ["application/json"] * 2
 
 
 def test_an_explanation_comes_over_v1(client: InferenceRESTClient):
