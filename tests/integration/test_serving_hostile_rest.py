@@ -288,7 +288,7 @@ def test_a_bomb_is_refused_by_what_it_becomes(url: str, encoding: str, compress:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-@pytest.mark.parametrize("body", [b"", b"not compressed", gzip.compress(document())[:-9], b"\x1f\x8b\x08"])
+@pytest.mark.parametrize("body", [b"", b"not compressed", gzip.compress(document(), mtime=0)[:-9], b"\x1f\x8b\x08"])
 def test_a_body_that_is_not_compressed_as_it_says_is_refused(url: str, encoding: str, body: bytes):
     assert_refused(post(url, body, headers={"Content-Encoding": encoding}), 400)
 
