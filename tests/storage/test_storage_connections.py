@@ -202,3 +202,20 @@ def test_a_host_that_needs_no_proxy_is_asked_itself(
 
     assert read(uri.format(f"http://{proxy.address}"), settings, tmp_path) == CONTENT
     assert not any(path.startswith("http://") for path in proxy.paths)
+
+
+@pytest.mark.parametrize("uri", URIS[:2])
+def test_the_filesystem_uses_them_too(uri: str, encrypted: Server, bundle: str) -> None:
+    settings = StorageSettings(ca_bundle=bundle, transfer=ONCE)
+
+    with open_backend(uri.format(f"https://{encrypted.address}"), settings=settings) as backend:
+        assert backend.filesystem().cat_file(backend.filesystem_path()) == CONTENT
+
+
+@pytest.mark.parametrize("uri", URIS[:2])
+def test_the_filesystem_asks_the_proxy_too(uri: str, proxy: Server) -> None:
+    settings = StorageSettings(proxy=f"http://{proxy.address}", transfer=ONCE)
+
+    with open_backend(uri.format("http://storage.example"), settings=settings) as backend:
+        assert backend.filesystem().cat_file(backend.filesystem_path()) == CONTENT
+    assert proxy.paths

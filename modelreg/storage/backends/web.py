@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import ssl
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -16,7 +17,14 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 import attrs
 
-from modelreg.exceptions import AccessDenied, ModelRegError, ObjectChanged, StorageError, StorageUnreachable
+from modelreg.exceptions import (
+    AccessDenied,
+    InvalidInput,
+    ModelRegError,
+    ObjectChanged,
+    StorageError,
+    StorageUnreachable,
+)
 from modelreg.redact import redact_url
 from modelreg.storage.addresses import is_link_local
 from modelreg.storage.backends import errors
@@ -50,7 +58,13 @@ class WebBackend(Backend):
         """Return a :class:`fsspec.implementations.http.HTTPFileSystem`."""
         from fsspec.implementations.http import HTTPFileSystem
 
-        return HTTPFileSystem(headers=self._headers_for(urlsplit(self.uri.text)), client_kwargs={"trust_env": True})
+        # What aiohttp takes with each request: it reads the environment's proxies, and not its certificates.
+        options: dict[str, Any] = {"headers": self._headers_for(urlsplit(self.uri.text))}
+        if self.settings.proxy:
+            options["proxy"] = self.settings.proxy
+        if self.settings.ca_bundle:
+            options["ssl"] = _trusting(self.settings.ca_bundle)
+        return HTTPFileSystem(client_kwargs={"trust_env": True}, **options)
 
     def filesystem_path(self) -> str:
         """Return the URL."""
@@ -186,6 +200,18 @@ class WebBackend(Backend):
         if isinstance(error, requests.RequestException):
             return errors.from_text(error, what)
         return errors.from_os_error(error, what) if isinstance(error, OSError) else None
+
+
+def _trusting(bundle: str) -> ssl.SSLContext:
+    """Return what trusts the certificates in ``bundle``.
+
+    Raises:
+        InvalidInput: The file cannot be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise InvalidInput(f"the file of certificates {bundle} cannot be read: {error}") from error
 
 
 # A program fetches many files of one host: its connections outlive one fetch. Those of another process are not shared.
