@@ -118,6 +118,24 @@ class CertificateSettings:
 
 
 @attrs.frozen(kw_only=True)
+class ServingSettings:
+    """What a model server takes from its environment; the variables are KServe's.
+
+    Attributes:
+        certfile: File with the certificate of the server (``KSERVE_TLS_CERT_FILE``).
+        keyfile: File with its private key (``KSERVE_TLS_KEY_FILE``).
+    """
+
+    certfile: str | None = None
+    keyfile: str | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> ServingSettings:
+        """Return the settings that the environment names."""
+        return cls(certfile=_text(env, "KSERVE_TLS_CERT_FILE"), keyfile=_text(env, "KSERVE_TLS_KEY_FILE"))
+
+
+@attrs.frozen(kw_only=True)
 class TrackingSettings:
     """How runs are logged.
 

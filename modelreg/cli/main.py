@@ -24,6 +24,8 @@ COMMANDS = {
     "quickstart": "modelreg.cli.quickstart:quickstart",
     "registry": "modelreg.cli.registry:registry",
     "runs": "modelreg.cli.runs:runs",
+    "serve": "modelreg.cli.serve:serve",
+    "storage-init": "modelreg.cli.storage_init:storage_init",
     "versions": "modelreg.cli.versions:versions",
 }
 
