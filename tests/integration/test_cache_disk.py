@@ -13,6 +13,7 @@ import pytest
 
 import modelreg
 from modelreg.exceptions import CacheFull
+from modelreg.fetching.hits import open_cache
 from modelreg.testing.storage_place import Place, pattern_bytes
 from places import web_place
 from real_servers.web import WebServer
@@ -92,3 +93,29 @@ def test_a_read_only_file_system_answers_from_what_it_holds(
 
         assert modelreg.fetch(place.at("model.bin")) == path
         assert modelreg.fetch(place.at("model.bin"), offline=True) == path
+
+
+def test_a_full_disk_does_not_evict_what_is_in_use(
+    place: Place, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELREG_CACHE_DIR", str(small_disk / "cache"))
+    monkeypatch.setenv("MODELREG_CACHE_MAX_SIZE", "8MiB")
+    old, new = pattern_bytes(6 * MIB), pattern_bytes(6 * MIB)[::-1]
+    place.put_all({"old.bin": old, "new.bin": new})
+    path = modelreg.fetch(place.at("old.bin"))
+    cache = open_cache()
+    [(_, ref)] = cache.refs
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError):
+        ballast.write_bytes(bytes(300 * MIB))
+
+    with cache.lease(ref), pytest.raises(CacheFull):
+        modelreg.fetch(place.at("new.bin"))
+    assert modelreg.fetch(place.at("old.bin"), offline=True) == path
+    assert path.read_bytes() == old
+    with pytest.raises(CacheFull):
+        modelreg.fetch(place.at("new.bin"))
+
+    ballast.unlink()
+    assert modelreg.fetch(place.at("new.bin")).read_bytes() == new
+    assert cache.pruner.verify().damaged == ()
