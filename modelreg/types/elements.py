@@ -127,7 +127,7 @@ def array_of(elements: Sequence[Any], datatype: DataType) -> Array:
 
 
 def _array_of_objects(elements: Sequence[Any]) -> Array:
-    """An array of what a handler may put into a list beside plain values: scalars of numpy, whole arrays."""
+    """An array of what a handler may put into a list beside plain values: scalars of numpy."""
     try:
         array = np.array(elements)
     except ValueError as error:

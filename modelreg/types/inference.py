@@ -237,6 +237,8 @@ class Tensor:
             check_count(content.size, count)
             return cast(content, datatype)
         if isinstance(content, (list, tuple)):
+            if content and isinstance(content[0], np.ndarray):
+                content = [row.tolist() if isinstance(row, np.ndarray) else row for row in content]
             elements, _ = flattened(content)
             check_count(len(elements), count)
             return array_of(elements, datatype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,24 @@ def read_document(body: bytes | bytearray | memoryview, tensor_lists: Sequence[s
         return loads(body)
     try:
         root = simdjson.Parser().parse(body)
+        if isinstance(root, simdjson.Object):
+            return {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in _items(root)}
     except (ValueError, RuntimeError):
-        # One reader is the judge of what is JSON, whatever the size.
-        return loads(body)
-    if not isinstance(root, simdjson.Object):
-        return loads(body)
-    return {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in root.items()}
+        # One reader is the judge of what is JSON, and of what it says, whatever the size.
+        pass
+    return loads(body)
+
+
+def _items(fields: Any) -> Iterator[tuple[str, Any]]:
+    """What an object has, with the arrays in it left in place; its own ``items`` makes lists of them.
+
+    Raises:
+        ValueError: A key is there twice.
+    """
+    keys = list(fields.keys())
+    if len(keys) != len(set(keys)):
+        raise ValueError("a key is there twice")
+    return ((key, fields[key]) for key in keys)
 
 
 def _tensors(described: Any) -> Any:
@@ -57,7 +69,7 @@ def _tensors(described: Any) -> Any:
 def _tensor(fields: Any) -> dict[str, Any]:
     return {
         key: NumberArray(value) if key == "data" and isinstance(value, simdjson.Array) else _plain(value)
-        for key, value in fields.items()
+        for key, value in _items(fields)
     }
 
 
