@@ -178,8 +178,9 @@ class ModelServer:
 
         Raises:
             Unreachable: A port is taken.
-            ModelNotReady: A model could not be loaded.
-            ServerNotReady: A model could not be loaded in a worker process.
+            ModelNotReady: A model says that it could not be loaded.
+            ServerNotReady: A worker process could not begin.
+            Exception: What ``load`` of a model raises.
             InvalidInput: A model cannot be served.
         """
         for model in models:
@@ -207,7 +208,8 @@ class ModelServer:
 
         Raises:
             Unreachable: A port is taken.
-            ModelNotReady: A model could not be loaded.
+            ModelNotReady: A model says that it could not be loaded.
+            Exception: What ``load`` of a model raises.
             InvalidInput: A model cannot be served.
         """
         for model in models:

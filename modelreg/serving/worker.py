@@ -92,7 +92,8 @@ class Worker:
             loaded: Called once every model is loaded.
 
         Raises:
-            ModelNotReady: A model could not be loaded.
+            ModelNotReady: A model says that it could not be loaded.
+            Exception: What ``load`` of a model raises.
             Unreachable: A port was taken in the meantime.
         """
         try:
@@ -107,7 +108,8 @@ class Worker:
         """Answer probes, then load the models and answer for them.
 
         Raises:
-            ModelNotReady: A model could not be loaded.
+            ModelNotReady: A model says that it could not be loaded.
+            Exception: What ``load`` of a model raises.
             Unreachable: A port was taken in the meantime.
         """
         self._http.start()
