@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from modelreg.storage.backends import Backend
 
 _HASH_BUFFER = 1 << 20
+# What waits to be hashed and is kept in memory, of one file.
+_KEPT_BYTES = 64 << 20
+_LOOK_EVERY_S = 0.2
 
 
 @attrs.frozen
@@ -154,8 +157,45 @@ class _Count:
     total: int = 0
 
 
+class _KeptParts:
+    """The bytes of parts that wait to be hashed, as far as they fit into ``most`` bytes.
+
+    A part is kept from its start on: what comes after a chunk that did not fit is not kept either.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._lock = threading.Lock()
+        self._chunks: dict[int, list[Any]] = {}
+        self._full: set[int] = set()
+
+    def add(self, part: int, chunk: Any) -> None:
+        """Keep the next bytes of ``part``, if there is room."""
+        with self._lock:
+            if part in self._full:
+                return
+            if len(chunk) > self._free:
+                self._full.add(part)
+                return
+            self._free -= len(chunk)
+            self._chunks.setdefault(part, []).append(chunk)
+
+    def take(self, part: int) -> Iterator[Any]:
+        """Yield what was kept of the start of ``part``, and forget it."""
+        with self._lock:
+            chunks = self._chunks.pop(part, [])
+        for chunk in chunks:
+            yield chunk
+            with self._lock:
+                self._free += len(chunk)
+
+
 class LargeFile:
     """One large file whose parts any thread moves, and which is hashed in order as they complete.
+
+    No thread begins a part that lies far ahead of what is hashed: where bytes come faster than one processor hashes
+    them, the threads that move them would otherwise take its time, and leave most of the hashing to the end. What
+    waits to be hashed is kept in memory as far as its bound goes, and read back from the file beyond that.
 
     Args:
         backend: What it is read through.
@@ -175,9 +215,13 @@ class LargeFile:
             job.path, size=job.file.size or 0, part_bytes=settings.part_bytes, identity=job.file.identity
         )
         self._lock = threading.Lock()
+        self._advanced = threading.Condition(self._lock)
         self._digest = hashlib.sha256()
         self._hashing = False
         self._hashed = 0
+        self._kept = _KeptParts(_KEPT_BYTES)
+        # Every thread has a part to move, and some are done beside them.
+        self._ahead = settings.concurrency + settings.concurrency // 2
         self._under_way = 0
         self._error: ObjectChanged | None = None
         self._moved = _Count(self.taken_up)
@@ -224,11 +268,14 @@ class LargeFile:
         return Arrived()
 
     def _move(self, part: int, worker: Worker) -> Downloaded | None:
+        self._wait_for_turn(part, worker)
+        if self._error is not None:
+            return None
         position, length = self._partial.bounds(part)
         end = position + length
         attempts = Attempts(self._settings, worker.stop)
         while position < end:
-            came, error = self._move_some(position, end, worker)
+            came, error = self._move_some(part, position, end, worker)
             position += came
             if came:
                 attempts.progressed()
@@ -238,13 +285,26 @@ class LargeFile:
         self._partial.mark(part)
         return self._hash(worker)
 
-    def _move_some(self, position: int, end: int, worker: Worker) -> tuple[int, StorageError | None]:
+    def _wait_for_turn(self, part: int, worker: Worker) -> None:
+        """Wait until ``part`` is near what is hashed; hash what can be hashed meanwhile."""
+        while part >= self._hashed + self._ahead and self._error is None:
+            # Parts that an earlier try left have no mover who would hash them.
+            self._hash(worker)
+            worker.alive_now()
+            worker.resting()
+            with self._advanced:
+                if part >= self._hashed + self._ahead:
+                    self._advanced.wait(_LOOK_EVERY_S)
+        worker.alive_now()
+
+    def _move_some(self, part: int, position: int, end: int, worker: Worker) -> tuple[int, StorageError | None]:
         """Move what one request brings of the bytes up to ``end``; return how many, and what ended it early."""
         start = position
         try:
             for chunk in self._backend.stream(self._job.file, position, end - position):
                 worker.alive_now()
                 self._keep(chunk, position, end)
+                self._kept.add(part, chunk)
                 position += len(chunk)
                 worker.tell(Moved(len(chunk)))
         except StorageError as error:
@@ -269,15 +329,20 @@ class LargeFile:
                     return None
                 self._hashing = True
             self._hash_part(self._hashed, memoryview(buffer), worker)
-            with self._lock:
+            with self._advanced:
                 self._hashing = False
                 self._hashed += 1
+                self._advanced.notify_all()
             if self._hashed == self._partial.parts:
                 return self._complete()
 
     def _hash_part(self, part: int, buffer: memoryview, worker: Worker) -> None:
         position, length = self._partial.bounds(part)
         end = position + length
+        for chunk in self._kept.take(part):
+            worker.alive_now()
+            self._digest.update(chunk)
+            position += len(chunk)
         while position < end:
             worker.alive_now()
             count = self._partial.read_at(buffer[: end - position], position)

@@ -262,6 +262,25 @@ def test_what_an_earlier_transfer_left_is_taken_up(tmp_path: Path) -> None:
     assert min(offset for _, offset in second.read_from) >= 6 * 64 * KIB
 
 
+def test_a_file_is_not_moved_far_ahead_of_what_is_hashed(tmp_path: Path) -> None:
+    files = {"f": pattern_bytes(1280 * KIB)}
+    ahead = 6 * FAST.part_bytes
+    last_allowed_part, first_part_came = threading.Event(), threading.Event()
+    too_early: list[int] = []
+
+    def hold_the_first_part(_: str, offset: int) -> None:
+        if offset == 0:
+            assert last_allowed_part.wait(30)
+            first_part_came.set()
+        elif offset >= ahead and not first_part_came.is_set():
+            too_early.append(offset)
+        elif offset >= ahead - FAST.part_bytes:
+            last_allowed_part.set()
+
+    assert run(Memory(files, hold_the_first_part), tmp_path) == files
+    assert too_early == []
+
+
 def test_what_belongs_to_another_version_is_not_taken_up(tmp_path: Path) -> None:
     def stop_late(_: str, offset: int) -> None:
         if offset >= 400_000:
