@@ -16,7 +16,7 @@ from typing import Any
 from granian import _futures, _granian
 from granian.http import HTTP1Settings
 
-from modelreg.exceptions import Unreachable
+from modelreg.exceptions import MissingExtra, Unreachable
 from modelreg.serving.ports import ReservedPort
 from modelreg.serving.tls import TLSSettings
 
@@ -81,6 +81,10 @@ class HTTPServer:
         try:
             sockets = (listener, None) if sys.platform == "linux" else (None, listener.build())
             worker = self._worker(sockets)
+        except TypeError as error:
+            # Its parts are put together otherwise.
+            step = "pip install 'modelreg[serve]'"
+            raise MissingExtra(f"serving needs another version of granian: {error}", next_step=step) from error
         except (OSError, RuntimeError) as error:
             raise Unreachable(f"the server cannot listen on port {self._port.port}: {error}") from error
         self._signal.add_cb(self._ended.set)
