@@ -37,7 +37,7 @@ class InferenceGRPCClient:
         channel_args: Settings of gRPC, as pairs of name and value, which win over the client's.
         timeout: Seconds that a call may take, all attempts included; ``None`` is for ever.
         retries: How often a call is sent again that the server cannot have begun with: no connection came about, or the
-            server refused it for the moment. One that only asks is sent again, too, if its connection broke.
+            server says when to come back. One that only asks is sent again, too, if its connection broke.
         connections: How many connections there are, which take turns. One is enough for all but the largest loads.
         binary: Whether tensors go in binary form; else each element is encoded, which some servers need.
         retry: The pauses before a call is sent again; by default exponential, or what the server asks for.

@@ -45,10 +45,14 @@ _STATUSES = {
     "UNAVAILABLE": 503,
     "UNAUTHENTICATED": 401,
 }
-# With these a server refuses a request before it has begun with it.
-_REFUSED = frozenset({429, 503})
-# How gRPC tells that a call never left; what it tells of one that was under way is something else.
-_NEVER_SENT = ("failed to connect", "DNS resolution failed", "name resolution")
+# A status does not tell whether the server sent it or gRPC made it on this side; the text does. That a call never left:
+_NEVER_SENT = ("failed to connect", "DNS resolution failed", "name resolution", "Name resolution")
+# That its connection broke.
+_BROKEN = (
+    *("Socket closed", "Connection reset", "Broken pipe", "Stream removed", "Endpoint closing", "Transport closed"),
+    *("GOAWAY", "RST_STREAM", "keepalive", "ping timeout", "recvmsg", "sendmsg"),
+)
+_OUT_OF_TIME = "Deadline Exceeded"
 # How gRPC tells that a message is larger than either side takes.
 _TOO_LARGE = "larger than max"
 _NAME = re.compile(r"[0-9a-z_.-]+")
@@ -165,9 +169,9 @@ class GRPCTransport:
         """What the caller is told of an error of gRPC."""
         code, details = error.code().name, error.details() or ""
         where = f"{call.method} of {self.target}"
-        if code == "DEADLINE_EXCEEDED" and not _from_server(error):
+        if code == "DEADLINE_EXCEEDED" and details == _OUT_OF_TIME and limit_s is not None:
             return DeadlineExceeded(f"{where}: no answer within {limit_s:g} s")
-        if code == "UNAVAILABLE" and not _from_server(error):
+        if code == "UNAVAILABLE" and _has(details, _NEVER_SENT + _BROKEN):
             message = f"{where}: {redact_text(details)[:500]}"
             return ServerUnreachable(
                 message, next_step="check the address, that the server runs, and whether it has TLS"
@@ -181,14 +185,11 @@ class GRPCTransport:
         if attempt >= self._retry.attempts:
             return None
         if isinstance(failure, ServerUnreachable):
-            sent = not any(words in (error.details() or "") for words in _NEVER_SENT)
-            return None if sent and not call.repeatable else self._retry.pause_s(attempt)
-        if not isinstance(failure, InferenceError) or failure.status not in _REFUSED:
-            return None
-        asked_s = failure.retry_after_s
-        if asked_s is None:
-            return self._retry.pause_s(attempt)
-        return asked_s if asked_s <= self._retry.max_retry_after_s else None
+            safe = call.repeatable or _has(error.details(), _NEVER_SENT)
+            return self._retry.pause_s(attempt) if safe else None
+        # A server that says when to come back has not begun.
+        asked_s = failure.retry_after_s if isinstance(failure, InferenceError) else None
+        return asked_s if asked_s is not None and asked_s <= self._retry.max_retry_after_s else None
 
 
 def channel_credentials(
@@ -278,6 +279,5 @@ def _metadata(headers: Headers | None) -> list[tuple[str, str]]:
     return metadata
 
 
-def _from_server(error: Any) -> bool:
-    """Whether a status was sent by the server; else gRPC made it on this side."""
-    return "from peer" in error.debug_error_string()
+def _has(details: str, phrases: Iterable[str]) -> bool:
+    return any(phrase in details for phrase in phrases)
