@@ -15,7 +15,7 @@ from modelreg.http.session import RegistrySession
 from modelreg.http.wsgi_adapter import WSGIAdapter
 
 # Serving is an extra.
-collect_ignore = [] if find_spec("orjson") else ["test_rest_inference.py"]
+collect_ignore_glob = [] if find_spec("orjson") and find_spec("grpc") else ["test_*_inference.py"]
 
 
 class Carrier(WSGIAdapter):
