@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,6 +17,7 @@ NUMERIC = [name for name in DATATYPES if name not in {"BYTES", "BF16"}]
 
 
 @pytest.mark.parametrize("datatype", NUMERIC)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_an_array_set_as_data_comes_back(datatype: str, data: st.DataObject):
     array = data.draw(hnp.arrays(DATATYPES[datatype].dtype, hnp.array_shapes(min_dims=0, min_side=0, max_side=3)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,6 +17,8 @@ from modelreg.types.datatypes import DATATYPES
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 from modelreg.wire import json_arrays, oip_json, oip_proto
 
+# There are many combinations, of which each needs but a few examples.
+FEW = 8
 SHAPES = st.lists(st.integers(0, 4), max_size=4)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
 PARAMETERS = st.none() | st.dictionaries(
@@ -80,6 +82,7 @@ WAYS = [over_json, over_binary, over_grpc_raw, over_grpc_typed]
 
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=FEW)
 @given(data=st.data())
 def test_a_tensor_comes_back(way: Callable[[InferRequest], InferRequest], datatype: str, data: st.DataObject):
     array = data.draw(arrays(datatype))
@@ -133,6 +136,7 @@ def response_over_grpc(response: InferResponse) -> InferResponse:
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("way", [response_over_json, response_over_grpc])
 @pytest.mark.parametrize("datatype", DATATYPES)
+@settings(max_examples=FEW)
 @given(data=st.data())
 def test_a_response_comes_back(
     datatype: str, way: Callable[[InferResponse], InferResponse], binary: bool, data: st.DataObject
