@@ -7,20 +7,24 @@ one. The other routes are falcon's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeAlias
 
-from modelreg.exceptions import InvalidInput, TooManyRequests
+from modelreg.exceptions import InferenceError, InvalidInput, TooManyRequests
+from modelreg.serving import rest_v1
 from modelreg.serving.access_log import AccessLog
 from modelreg.serving.bodies import BodyLimits, Places, accepts_gzip, gzipped, read_body
 from modelreg.serving.cloudevents import EventAnswers
 from modelreg.serving.dataplane import DataPlane
 from modelreg.serving.http_answers import Answer, error_answer, model_headers, request_headers, status_line
 from modelreg.serving.rest_routes import routes
-from modelreg.serving.rest_v1 import V1, VERBS
+from modelreg.types.inference import InferRequest
 from modelreg.wire.oip_json import decode_request, encode_response
 
 StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+#: A verb, a model and its version.
+Route: TypeAlias = tuple[str, str, str | None]
 
 PROTOCOL = "rest-v2"
 _HEADER_LENGTH = "inference-header-content-length"
@@ -91,7 +95,7 @@ class RestApp:
         self._routes = routes
         self._limits = limits
         self._places = places
-        self._v1 = V1(dataplane, events=events)
+        self._v1 = rest_v1.V1(dataplane, events=events)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -110,28 +114,32 @@ class RestApp:
         route = inference_route(environ["PATH_INFO"])
         if route is None:
             return self._routes(environ, start_response)
-        verb, name, version = route
         try:
-            body = read_body(environ, self._limits)
-            headers = request_headers(environ)
-            if verb == "infer":
-                answer = self._infer(name, version, body, headers)
-            else:
-                answer = self._v1.answer(verb, name, version, body, headers)
+            answer = self._answer(route, environ)
         except Exception as error:  # noqa: BLE001 - the client gets an answer, and the log what is not its doing
             answer = error_answer(error)
         return _sent(answer, environ, start_response)
 
-    def _infer(self, name: str, version: str | None, body: bytes, headers: dict[str, str]) -> Answer:
-        length = headers.get(_HEADER_LENGTH)
-        request = decode_request(
-            body,
-            model_name=name,
-            model_version=version,
-            header_length=None if length is None else _header_length(length),
-        )
-        if not request.id and "x-request-id" in headers:
-            request.id = headers["x-request-id"]
+    def _answer(self, route: Route, environ: dict[str, Any]) -> Answer:
+        verb, name, version = route
+        begun = perf_counter()
+        try:
+            body = read_body(environ, self._limits)
+            headers = request_headers(environ)
+            asked = (
+                _read_request(body, name, version, headers) if verb == "infer" else rest_v1.read_request(body, headers)
+            )
+        except (InvalidInput, InferenceError) as error:
+            # The data plane counts what comes to it.
+            protocol = PROTOCOL if verb == "infer" else rest_v1.PROTOCOL
+            status = getattr(error, "status", 400)
+            self._dataplane.metrics.observe("", None, protocol, status, seconds=perf_counter() - begun)
+            raise
+        if isinstance(asked, InferRequest):
+            return self._infer(asked, headers)
+        return self._v1.answer(verb, name, version, asked, headers)
+
+    def _infer(self, request: InferRequest, headers: dict[str, str]) -> Answer:
         response, response_headers = self._dataplane.infer(request, headers=headers, protocol=PROTOCOL)
         encoded = encode_response(response)
         if encoded.header_length is None:
@@ -147,7 +155,7 @@ class RestApp:
         return Answer(200, answer_headers, encoded.parts)
 
 
-def inference_route(path: str) -> tuple[str, str, str | None] | None:
+def inference_route(path: str) -> Route | None:
     """Return the verb, the model and its version that a path asks for; ``None`` where it is no path of inference.
 
     Args:
@@ -163,7 +171,7 @@ def inference_route(path: str) -> tuple[str, str, str | None] | None:
         verb, model = "infer", path[len(_V2) : -len("/infer")]
     elif path.startswith(_V1):
         model, _, verb = path[len(_V1) :].rpartition(":")
-        if verb not in VERBS:
+        if verb not in rest_v1.VERBS:
             return None
     else:
         return None
@@ -173,6 +181,15 @@ def inference_route(path: str) -> tuple[str, str, str | None] | None:
     if not name or (separator and not version) or "/" in version:
         return None
     return verb, name, version or None
+
+
+def _read_request(body: bytes, name: str, version: str | None, headers: dict[str, str]) -> InferRequest:
+    length = headers.get(_HEADER_LENGTH)
+    header_length = None if length is None else _header_length(length)
+    request = decode_request(body, model_name=name, model_version=version, header_length=header_length)
+    if not request.id and "x-request-id" in headers:
+        request.id = headers["x-request-id"]
+    return request
 
 
 def _header_length(text: str) -> int:

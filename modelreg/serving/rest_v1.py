@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from modelreg.exceptions import InvalidInput
 from modelreg.serving.cloudevents import Event, EventAnswers, binary_event, structured_event
@@ -19,6 +19,10 @@ PROTOCOL = "rest-v1"
 _JSON = frozenset({"", "application/json", "application/x-www-form-urlencoded", "application/octet-stream"})
 
 
+#: A payload, and the event that it came in, where it came in one.
+Asked: TypeAlias = tuple[Any, Event | None]
+
+
 class V1:
     """The V1 protocol over a data plane.
 
@@ -32,21 +36,21 @@ class V1:
         self._events = events
         self._verbs = {"predict": dataplane.predict, "explain": dataplane.explain}
 
-    def answer(self, verb: str, name: str, version: str | None, body: bytes, headers: dict[str, str]) -> Answer:
+    def answer(self, verb: str, name: str, version: str | None, asked: Asked, headers: dict[str, str]) -> Answer:
         """Return the answer to a request.
 
         Args:
             verb: One of :data:`VERBS`.
             name: Name of the model.
             version: Version of the model; ``None`` for the newest.
-            body: The body, decompressed.
+            asked: What the body holds, from :func:`read_request`.
             headers: Headers of the request, their names in lower case.
 
         Raises:
-            InvalidInput: The body cannot be read, or the model refuses it.
+            InvalidInput: The model refuses the request.
             InferenceError: Another error, with its HTTP status.
         """
-        payload, event = _payload(body, headers)
+        payload, event = asked
         result = self._verbs[verb](name, payload, headers=headers, protocol=PROTOCOL, version=version)
         if event is not None:
             answer, event_headers = event.answer(result.answer, name, settings=self._events)
@@ -64,7 +68,16 @@ def _answer(value: Any, headers: Mapping[str, str]) -> Answer:
     return Answer(answer.status, [*answer.headers, *given], answer.parts)
 
 
-def _payload(body: bytes, headers: Mapping[str, str]) -> tuple[Any, Event | None]:
+def read_request(body: bytes, headers: Mapping[str, str]) -> Asked:
+    """Return the payload of a request, and the event that it came in, where it came in one.
+
+    Args:
+        body: The body, decompressed.
+        headers: Headers of the request, their names in lower case.
+
+    Raises:
+        InvalidInput: The body is not what its type says, or not the event that it should be.
+    """
     event = binary_event(headers)
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in _JSON and not media_type.endswith("+json"):

@@ -18,6 +18,7 @@ from modelreg.serving.access_log import log_request
 from modelreg.serving.admission import Admission
 from modelreg.serving.bodies import BodyLimits
 from modelreg.serving.dataplane import DataPlane
+from modelreg.serving.metrics import PrometheusMetrics
 from modelreg.serving.model import Model
 from modelreg.serving.repository import ModelRepository
 from modelreg.serving.rest import inference_route, rest_app
@@ -367,6 +368,20 @@ def test_a_compressed_body_is_read(server: requests.Session) -> None:
     answer = server.post(f"{URL}/v2/models/sum/infer", data=body, headers={"Content-Encoding": "gzip"})
 
     assert answer.json()["outputs"][0]["data"] == [10.0]
+
+
+def test_requests_that_are_refused_before_they_come_to_a_model_are_counted() -> None:
+    dataplane = DataPlane(repository(), metrics=PrometheusMetrics())
+    dataplane.start()
+    server = session_of(dataplane, limits=BodyLimits(100))
+
+    server.post(f"{URL}/v2/models/sum/infer", data=b"{")
+    server.post(f"{URL}/v1/models/sum:predict", data=bytes(101))
+    counts = server.get(f"{URL}/metrics").text
+
+    assert 'modelreg_requests_total{model_name="",model_version="",protocol="rest-v2",status="400"} 1.0' in counts
+    assert 'modelreg_requests_total{model_name="",model_version="",protocol="rest-v1",status="413"} 1.0' in counts
+    dataplane.close()
 
 
 def test_an_unknown_encoding_is_refused(server: requests.Session) -> None:
