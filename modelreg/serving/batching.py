@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any, Protocol
 
-from modelreg.exceptions import DeadlineExceeded, InferenceError
+from modelreg.exceptions import InferenceError, InvalidInput
 from modelreg.serving.admission import seconds_until
 from modelreg.serving.batch_values import Part, part_of, split
 from modelreg.serving.handler_threads import LoopThread, Outcome
@@ -72,7 +72,6 @@ class Batcher:
 
         Raises:
             Overloaded: The request waited too long for its turn.
-            DeadlineExceeded: Its deadline came before its turn.
             Exception: What ``predict`` raises for this payload.
         """
         part = part_of(payload)
@@ -147,21 +146,15 @@ class Batcher:
 
     def _run(self, members: list[_Member]) -> None:
         """Give every one of ``members`` its outcome."""
-        begun, now = perf_counter(), monotonic()
-        running = []
+        begun = perf_counter()
         for member in members:
             member.call.waited += begun - member.arrived
-            if member.call.deadline is not None and member.call.deadline <= now:
-                member.outcome.fail(DeadlineExceeded("the deadline came before the request's turn"))
-            else:
-                running.append(member)
-        if not running:
-            return
-        self._observe(len(running), sum(member.part.rows for member in running))
+        self._observe(len(members), sum(member.part.rows for member in members))
         try:
-            self._run_together(running)
+            self._run_together(members)
         except BaseException as error:
-            for member in running:
+            # Such as SystemExit: nobody may be left waiting.
+            for member in members:
                 member.fail_if_open(error)
             raise
 
@@ -171,8 +164,8 @@ class Batcher:
             return
         try:
             results = self._results(members)
-        except InferenceError as error:
-            if error.status >= 500:
+        except (InferenceError, InvalidInput) as error:
+            if isinstance(error, InferenceError) and error.status >= 500:
                 for member in members:
                     member.outcome.fail(error)
                 return

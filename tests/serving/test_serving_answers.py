@@ -55,6 +55,12 @@ def test_of_anything_else_no_answer_can_be_made(result: Any):
         json_answer(result, "predictions")
 
 
+def test_v1_has_strings_where_v2_has_bytes():
+    response = InferResponse("1", "m", [InferOutput("s", [2, 1], "BYTES", [b"a", "\u00e9".encode()])])
+
+    assert json_answer(response, "predictions") == {"predictions": [["a"], ["\u00e9"]]}
+
+
 def test_v1_answers_are_lists_under_their_key():
     one = InferOutput.from_numpy("y", np.array([[1, 2], [3, 4]]))
     two = InferOutput.from_numpy("z", np.array([5, 6]))

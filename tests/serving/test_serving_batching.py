@@ -13,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg.exceptions import DeadlineExceeded, InferenceError, InvalidInput, Overloaded
-from modelreg.serving.admission import Admission
+from modelreg.serving.admission import Admission, ModelGate, Slots
 from modelreg.serving.batch_values import part_of, split
+from modelreg.serving.batching import Batcher
 from modelreg.serving.dataplane import DataPlane
+from modelreg.serving.handler_threads import LoopThread
 from modelreg.serving.metrics import NoMetrics
 from modelreg.serving.model import BatchSettings, Model
 from modelreg.serving.repository import ModelRepository
+from modelreg.serving.running import Call
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
 # Long enough that a test which ends at all never waited for it.
@@ -301,6 +304,30 @@ class AsyncDoubler(Doubler):
         self.begun.set()
         assert await asyncio.to_thread(self.go.wait, 30)
         return self.doubled(payload)
+
+
+def test_nobody_is_left_waiting_where_the_program_is_told_to_end():
+    def leave(payload: Any, call: Call) -> Any:
+        raise SystemExit
+
+    loop = LoopThread()
+    turns = ModelGate(Admission(), Slots(1))
+    batcher = Batcher(leave, BatchSettings(2, NEVER_MS), turns=turns, loop=loop, observe=lambda requests, rows: None)
+    ended: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            batcher.predict(np.array([1]), Call("m", None, None, {}, protocol="test"))
+        except SystemExit as error:
+            ended.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert len(ended) == 2
 
 
 def test_async_handlers_are_batched_too():
