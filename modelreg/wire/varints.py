@@ -65,11 +65,14 @@ def packed_integers(data: bytes) -> Array:
         raise Malformed("its packed integers end within one")
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
-    if lengths.max() > _LONGEST:
+    longest = int(lengths.max())
+    if longest > _LONGEST:
         raise Malformed("it has a packed integer of more than 64 bits")
-    values = (buffer[starts] & 0x7F).astype(np.uint64)
-    for position in range(1, int(lengths.max())):
-        longer = lengths > position
-        septets = (buffer[starts[longer] + position] & 0x7F).astype(np.uint64)
-        values[longer] |= septets << np.uint64(7 * position)
+    # Behind the last one there is room to look for the bytes that it does not have.
+    septets = np.concatenate((buffer & 0x7F, np.zeros(longest, np.uint8)))
+    values = septets[starts].astype(np.uint64)
+    for position in range(1, longest):
+        higher = septets[starts + position].astype(np.uint64)
+        higher[lengths <= position] = 0
+        values |= higher << np.uint64(7 * position)
     return values
