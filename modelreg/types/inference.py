@@ -1,281 +1,23 @@
-"""Requests to a model and its responses, with their tensors; the names are those of KServe's Python runtime.
-
-A tensor holds its data in the form that it came in, and makes others of it when they are asked for. The values of BF16,
-for which numpy has no type, are arrays of float32; the elements of BYTES are :class:`bytes` objects, however they were
-sent.
-"""
+"""Requests to a model and its responses; the names are those of KServe's Python runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import numpy as np
 
 from modelreg.exceptions import InferenceError, InvalidInput, MissingExtra, ModelRegError
-from modelreg.types.datatypes import DATATYPES, DataType, datatype_of
-from modelreg.types.elements import (
-    Array,
-    Malformed,
-    Raw,
-    array_of,
-    cast,
-    check_count,
-    element_count,
-    flattened,
-    from_raw,
-    to_raw,
-)
+from modelreg.types.elements import Raw
+from modelreg.types.tensors import InferInput, InferOutput, Parameters, Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
-    from typing_extensions import Self
 
-T = TypeVar("T", bound="Tensor")
+__all__ = ["InferInput", "InferOutput", "InferRequest", "InferResponse", "RequestedOutput"]
 
-Parameters = dict[str, Any]
-
-
-def _upper(text: str) -> str:
-    return text.upper()
-
-
-@attrs.define(eq=False, on_setattr=[])
-class Tensor:
-    """A named tensor.
-
-    Args:
-        name: Its name.
-        shape: Its dimensions; none are a scalar.
-        datatype: Name of its data type, such as ``FP32``.
-        data: Its elements as a list, flat or nested, as an array, or as bytes in the protocol's binary form.
-        parameters: What the protocol passes along with it.
-
-    Attributes:
-        parameters: As given; ``None`` where there are none.
-
-    Example:
-        >>> InferInput("x", [2, 2], "INT32", [1, 2, 3, 4]).as_numpy()
-        array([[1, 2],
-               [3, 4]], dtype=int32)
-    """
-
-    name: str
-    shape: Sequence[int]
-    datatype: str = attrs.field(converter=_upper)
-    _content: Any = attrs.field(default=None, alias="data", repr=False)
-    parameters: Parameters | None = attrs.field(default=None, repr=False)
-    #: Whether the data is an array that stands for a list of numbers that was received.
-    _received: bool = attrs.field(default=False, init=False, repr=False)
-
-    #: What a tensor is called in messages, and the error that it raises when its data is wrong.
-    _kind: ClassVar[str]
-    _error: ClassVar[type[ModelRegError]]
-
-    @classmethod
-    def from_numpy(cls, name: str, array: Array, parameters: Parameters | None = None) -> Self:
-        """A tensor that has the shape, the data type and the elements of ``array``, which it does not copy.
-
-        Args:
-            name: Its name.
-            array: Its elements; objects and strings are sent as BYTES.
-            parameters: What the protocol passes along with it.
-
-        Raises:
-            InvalidInput: No data type of the protocol has such elements (of an input).
-            InferenceError: The same of an output.
-        """
-        datatype = datatype_of(array.dtype)
-        if datatype is None:
-            raise cls._error(f"{cls._kind} {name!r} has an array of {array.dtype.name}, which no data type is for")
-        return cls(name, list(array.shape), datatype, array, parameters)
-
-    @property
-    def data(self) -> Any:
-        """What was given as data; of a tensor that was received, the elements as a list, nested as they were sent."""
-        if isinstance(self._content, (bytes, bytearray, memoryview)):
-            return self.as_numpy().ravel().tolist()
-        return self._content.tolist() if self._received else self._content
-
-    @data.setter
-    def data(self, data: Any) -> None:
-        self._content = data
-        self._received = False
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether the data is in the protocol's binary form."""
-        return isinstance(self._content, (bytes, bytearray, memoryview))
-
-    @property
-    def is_list(self) -> bool:
-        """Whether the data is a list."""
-        return isinstance(self._content, (list, tuple))
-
-    def as_numpy(self) -> Array:
-        """The elements as an array of this shape and data type.
-
-        It is a read-only view of what was received in binary form, and a view of an array that was given.
-
-        Raises:
-            InvalidInput: The data does not fit the shape or the data type (of an input).
-            InferenceError: The same of an output.
-        """
-        try:
-            datatype = self._datatype()
-            count = element_count(self.shape, datatype.itemsize)
-            return self._array(datatype, count).reshape(self.shape)
-        except Malformed as error:
-            raise self._error(f"{self._kind} {self.name!r}: {error}") from error
-
-    def as_raw(self) -> Raw:
-        """The elements in the protocol's binary form: what was received, or a view of an array, where there is one.
-
-        Raises:
-            InvalidInput: The data does not fit the shape or the data type (of an input).
-            InferenceError: The same of an output.
-        """
-        array = self.as_numpy()
-        return self._content if self.is_raw else to_raw(array, DATATYPES[self.datatype])
-
-    def as_string(self) -> list[str]:
-        """The elements of a BYTES tensor of any rank as strings, in row-major order.
-
-        Raises:
-            InvalidInput: The tensor is not a BYTES one, or an element is not UTF-8 (of an input).
-            InferenceError: The same of an output.
-        """
-        if self.datatype != "BYTES":
-            raise self._error(f"{self._kind} {self.name!r} has the data type {self.datatype}: only BYTES are strings")
-        try:
-            return [element.decode() for element in self.as_numpy().ravel().tolist()]
-        except UnicodeDecodeError as error:
-            raise self._error(f"{self._kind} {self.name!r} has an element that is not UTF-8") from error
-
-    def set_data_from_numpy(self, array: Array, binary_data: bool = True) -> None:
-        """Make the elements of ``array`` the data.
-
-        Args:
-            array: Of this shape and data type; float32 is right for BF16, and is rounded.
-            binary_data: Whether it is sent in the protocol's binary form; as a list otherwise.
-
-        Raises:
-            InvalidInput: The array has another shape or data type (of an input).
-            InferenceError: The same of an output.
-        """
-        if not isinstance(array, np.ndarray):
-            raise self._error(f"{self._kind} {self.name!r} needs an array, not {type(array).__name__}")
-        found = datatype_of(array.dtype)
-        if found != self.datatype and (found, self.datatype) != ("FP32", "BF16"):
-            raise self._error(f"{self._kind} {self.name!r} is {self.datatype}, and the array is of {array.dtype.name}")
-        if array.shape != tuple(self.shape):
-            raise self._error(f"{self._kind} {self.name!r} has the shape {list(self.shape)}, the array {array.shape}")
-        parameters = {k: v for k, v in (self.parameters or {}).items() if k != "binary_data_size"}
-        self.data = array
-        if binary_data:
-            # A copy: what the caller does with the array afterwards is not to change the tensor.
-            self.data = bytes(self.as_raw())
-            parameters["binary_data_size"] = len(self._content)
-        elif self.datatype == "BYTES":
-            self.data = self.as_string()
-        else:
-            self.data = self.as_numpy().ravel().tolist()
-        self.parameters = parameters or None
-
-    def settle(self) -> None:
-        """Check received data against the shape and the data type, and keep lists of numbers as arrays.
-
-        Raises:
-            InvalidInput: The data does not fit (of an input).
-            InferenceError: The same of an output.
-        """
-        try:
-            datatype = self._datatype()
-            count = element_count(self.shape, datatype.itemsize)
-            if not isinstance(self._content, list):
-                self._array(datatype, count)
-                return
-            elements, dimensions = flattened(self._content)
-            check_count(len(elements), count)
-            array = array_of(elements, datatype)
-        except Malformed as error:
-            raise self._error(f"{self._kind} {self.name!r}: {error}") from error
-        if datatype.family != "bytes":
-            self._content = array.reshape(dimensions)
-            self._received = True
-
-    def receive(self, array: Array, dimensions: Sequence[int] | None = None) -> None:
-        """Make numbers the data that were received as a list, after a check against the shape and the data type.
-
-        Args:
-            array: The numbers, in one dimension.
-            dimensions: The lengths of the lists that they were received in, level by level; ``None`` for one list.
-
-        Raises:
-            InvalidInput: The numbers do not fit (of an input).
-            InferenceError: The same of an output.
-        """
-        try:
-            datatype = self._datatype()
-            check_count(array.size, element_count(self.shape, datatype.itemsize))
-            self._content = cast(array, datatype).reshape(array.size if dimensions is None else dimensions)
-        except Malformed as error:
-            raise self._error(f"{self._kind} {self.name!r}: {error}") from error
-        self._received = True
-
-    def _datatype(self) -> DataType:
-        datatype = DATATYPES.get(self.datatype)
-        if datatype is None:
-            raise Malformed(f"there is no data type {self.datatype!r}; use one of {', '.join(DATATYPES)}")
-        return datatype
-
-    def _array(self, datatype: DataType, count: int) -> Array:
-        """The checked elements, in whichever dimensions they are held."""
-        content = self._content
-        if isinstance(content, np.ndarray):
-            check_count(content.size, count)
-            return cast(content, datatype)
-        if isinstance(content, (list, tuple)):
-            if content and isinstance(content[0], np.ndarray):
-                content = [row.tolist() if isinstance(row, np.ndarray) else row for row in content]
-            elements, _ = flattened(content)
-            check_count(len(elements), count)
-            return array_of(elements, datatype)
-        if self.is_raw:
-            return from_raw(content, datatype, count)
-        raise Malformed("it has no data" if content is None else f"its data is of the type {type(content).__name__}")
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        if self._described() != other._described():
-            return False
-        if self._content is None or other._content is None:
-            return self._content is other._content
-        return self.as_raw() == other.as_raw()
-
-    # As of every class whose objects change.
-    __hash__ = None  # type: ignore[assignment]
-
-    def _described(self) -> tuple[Any, ...]:
-        return self.name, list(self.shape), self.datatype, self.parameters or {}
-
-
-@attrs.define(eq=False, on_setattr=[])
-class InferInput(Tensor):
-    """An input of a model; its data is wrong where the client's is, so its errors are :exc:`InvalidInput`."""
-
-    _kind = "input"
-    _error = InvalidInput
-
-
-@attrs.define(eq=False, on_setattr=[])
-class InferOutput(Tensor):
-    """An output of a model; its data is wrong where the model's is, so its errors are :exc:`InferenceError`."""
-
-    _kind = "output"
-    _error = InferenceError
+T = TypeVar("T", bound=Tensor)
 
 
 @attrs.define
@@ -455,7 +197,7 @@ class InferResponse:
             output = self.get_output_by_name(requested.name)
             if output is None:
                 names = ", ".join(repr(output.name) for output in self.outputs)
-                raise InvalidInput(f"there is no output {requested.name!r}", next_step=f"the model has {names}")
+                raise InvalidInput(f"there is no output {requested.name!r:.100}", next_step=f"the model has {names}")
             binary = requested.binary_data
             wanted.append((output, self.use_binary_outputs if binary is None else binary))
         return wanted

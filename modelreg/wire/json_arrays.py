@@ -10,7 +10,7 @@ import numpy as np
 from modelreg.exceptions import MissingExtra
 from modelreg.types.datatypes import DATATYPES
 from modelreg.types.elements import MAX_RANK
-from modelreg.types.inference import Tensor
+from modelreg.types.tensors import Tensor
 from modelreg.wire.json_text import loads
 
 try:

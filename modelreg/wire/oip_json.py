@@ -7,7 +7,6 @@ follows the JSON, in the order of the tensors, and ``Inference-Header-Content-Le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -15,7 +14,8 @@ import numpy as np
 
 from modelreg.exceptions import InferenceError, InvalidInput, ModelRegError
 from modelreg.types.elements import Malformed
-from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput, Tensor
+from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
+from modelreg.types.tensors import Tensor, check_names
 from modelreg.wire.json_arrays import NumberArray, read_document
 from modelreg.wire.json_text import dumps, loads
 
@@ -240,14 +240,14 @@ def _tensors(
         tensors.append(tensor)
     if offset != len(binary):
         raise error(f"{len(binary) - offset} bytes follow the data of the last of the {key}")
-    _check_names(tensors, key, error)
+    check_names(tensors, error)
     return tensors
 
 
 def _place(key: str, position: int, fields: Any) -> str:
     """What messages call a tensor: its name, where it has one."""
     name = fields.get("name") if isinstance(fields, dict) else None
-    return f"{key[:-1]} {name!r}" if isinstance(name, str) else f"{key}[{position}]"
+    return f"{key[:-1]} {name!r:.100}" if isinstance(name, str) else f"{key}[{position}]"
 
 
 def _tensor(fields: Any, cls: type[T]) -> T:
@@ -294,13 +294,6 @@ def _binary_size(size: Any, left: int) -> int:
     return size
 
 
-def _check_names(tensors: Sequence[Tensor], key: str, error: type[ModelRegError]) -> None:
-    if len(tensors) > 1 and len({tensor.name for tensor in tensors}) < len(tensors):
-        names = [tensor.name for tensor in tensors]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise error(f"two of the {key} have the name {twice!r}")
-
-
 def _requested(document: dict[str, Any]) -> list[RequestedOutput] | None:
     outputs = document.get("outputs")
     if outputs is None:
@@ -314,7 +307,7 @@ def _requested(document: dict[str, Any]) -> list[RequestedOutput] | None:
             raise InvalidInput(f"{place} has no name")
         parameters = _parameters(fields, place, InvalidInput)
         if parameters and not isinstance(parameters.get("binary_data", False), bool):
-            raise InvalidInput(f"{place}, {fields['name']!r}, has a binary_data that is not a boolean")
+            raise InvalidInput(f"{place}, {fields['name']!r:.100}, has a binary_data that is not a boolean")
         requested.append(RequestedOutput(fields["name"], parameters))
     return requested or None
 

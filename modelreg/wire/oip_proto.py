@@ -19,7 +19,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from modelreg.exceptions import InferenceError, InvalidInput, ModelRegError
 from modelreg.types.datatypes import DATATYPES
 from modelreg.types.elements import Array, Malformed, Raw
-from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput, Tensor
+from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
+from modelreg.types.tensors import Tensor, check_names
 from modelreg.wire.protos import open_inference_pb2 as pb
 from modelreg.wire.protos.messages import file_in_own_pool, message_classes
 from modelreg.wire.varints import packed_integers, read_varint, write_varint
@@ -240,8 +241,9 @@ def _tensors(described: Any, raw: Sequence[Raw], cls: type[T], error: type[Model
             _hold(tensor, fields.contents, error)
         elif fields.contents.ByteSize():
             # MLServer sends contents beside raw ones, with nothing in them.
-            raise error(f"tensor {fields.name!r} has contents beside raw ones")
+            raise error(f"tensor {fields.name!r:.100} has contents beside raw ones")
         tensors.append(tensor)
+    check_names(tensors, error)
     return tensors
 
 
@@ -256,7 +258,7 @@ def _hold(tensor: Tensor, contents: Any, error: type[ModelRegError]) -> None:
     if field is None:
         known = ", ".join(DATATYPES)
         raise error(
-            f"tensor {tensor.name!r} of the data type {tensor.datatype!r:.40} has no contents",
+            f"tensor {tensor.name!r:.100} of the data type {tensor.datatype!r:.40} has no contents",
             next_step=f"FP16 and BF16 are sent as raw contents; the data types are {known}",
         )
     values = getattr(contents, field)
@@ -266,7 +268,7 @@ def _hold(tensor: Tensor, contents: Any, error: type[ModelRegError]) -> None:
     try:
         numbers = _numbers(b"".join(values), DATATYPES[tensor.datatype].dtype)
     except (Malformed, ValueError) as reason:
-        raise error(f"tensor {tensor.name!r}: {reason}") from reason
+        raise error(f"tensor {tensor.name!r:.100}: {reason}") from reason
     tensor.receive(numbers)
 
 
@@ -333,7 +335,7 @@ def _set_parameters(target: Any, parameters: Mapping[str, Any] | None, error: ty
             try:
                 setattr(target[name], _parameter_field(value), value)
             except (TypeError, ValueError) as reason:
-                raise error(f"parameter {name!r} is {type(value).__name__}, which gRPC has not") from reason
+                raise error(f"parameter {name!r:.100} is {type(value).__name__}, which gRPC has not") from reason
 
 
 def _parameter_field(value: object) -> str:

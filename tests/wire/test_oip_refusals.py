@@ -87,7 +87,7 @@ def test_a_tensor_that_does_not_fit_is_refused(tensor: Any, behind: bytes, told:
         ({"inputs": [], "outputs": [1]}, r"outputs\[0\] has no name"),
         ({"inputs": [], "outputs": [{"name": "y", "parameters": 1}]}, "parameters that are not an object"),
         ({"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "'y', has a binary_data"),
-        ({"inputs": [{**X, "data": [1, 2]}, {**X, "data": [1, 2]}]}, "two of the inputs have the name 'x'"),
+        ({"inputs": [{**X, "data": [1, 2]}, {**X, "data": [1, 2]}]}, "2 of the tensors have the name 'x'"),
     ],
 )
 def test_a_document_of_another_form_is_refused(document: dict[str, Any], told: str, filler: int):
@@ -198,6 +198,23 @@ def grpc_request(raw: list[bytes] | None = None, **tensor: Any) -> Any:
 def test_a_grpc_tensor_that_does_not_fit_is_refused(message: Any, told: str):
     with pytest.raises(InvalidInput, match=told):
         oip_proto.decode_request(message.SerializeToString())
+
+
+def test_two_grpc_tensors_of_one_name_are_refused():
+    message = grpc_request([b"12345678", b"12345678"])
+    message.inputs.append(message.inputs[0])
+
+    with pytest.raises(InvalidInput, match="2 of the tensors have the name 'x'"):
+        oip_proto.decode_request(message.SerializeToString())
+
+
+def test_a_name_of_megabytes_is_not_said_in_full():
+    tensor = {**X, "name": "x" * 1_000_000, "data": []}
+
+    with pytest.raises(InvalidInput) as refused:
+        decode({"inputs": [tensor]})
+
+    assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize("cut", [1, 100, 70_000])
