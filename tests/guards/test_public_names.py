@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import types
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,6 +13,9 @@ import modelreg
 PUBLIC_MODULES = [
     "modelreg",
     "modelreg.registry",
+    pytest.param(
+        "modelreg.serving", marks=pytest.mark.skipif(not find_spec("grpc"), reason="its names need the extra serve")
+    ),
     "modelreg.storage",
     "modelreg.testing",
     "modelreg.types",
