@@ -54,12 +54,13 @@ def rest_app(
         access_log: Called with what there is to say of each request that was answered; ``None`` for no log.
 
     Example:
-        >>> from modelreg.serving.model import Model
+        >>> import requests
+        >>> from modelreg.http.wsgi_adapter import WSGIAdapter
         >>> from modelreg.serving.repository import ModelRepository
-        >>> app = rest_app(DataPlane(ModelRepository()))
-        >>> app({"REQUEST_METHOD": "GET", "PATH_INFO": "/v2/health/live"}, lambda status, headers: print(status))
-        200 OK
-        [b'{"live":true}']
+        >>> session = requests.Session()
+        >>> session.mount("http://server/", WSGIAdapter(rest_app(DataPlane(ModelRepository()))))
+        >>> session.get("http://server/v2/health/live").json()
+        {'live': True}
     """
     app = RestApp(
         dataplane,

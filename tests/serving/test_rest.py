@@ -18,6 +18,7 @@ from modelreg.serving.access_log import log_request
 from modelreg.serving.admission import Admission
 from modelreg.serving.bodies import BodyLimits
 from modelreg.serving.dataplane import DataPlane
+from modelreg.serving.http_answers import status_line
 from modelreg.serving.metrics import PrometheusMetrics
 from modelreg.serving.model import Model
 from modelreg.serving.repository import ModelRepository
@@ -542,3 +543,28 @@ def test_a_record_is_logged_as_a_line_of_json(caplog: pytest.LogCaptureFixture) 
     log_request({"path": "/v2", "status": 200})
 
     assert json.loads(caplog.messages[0]) == {"path": "/v2", "status": 200}
+
+
+# --- bugs of the server's own
+
+
+def test_a_bug_of_the_server_is_told_by_an_id_that_the_log_explains(
+    dataplane: DataPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(PrometheusMetrics):
+        def render(self) -> tuple[bytes, str]:
+            raise RuntimeError("/secret/path")
+
+    dataplane.metrics = Broken()
+
+    answer = session_of(dataplane).get(f"{URL}/metrics")
+
+    assert answer.status_code == 500
+    assert answer.json()["error"].split()[-1] in caplog.text
+    assert "/secret/path" in caplog.text
+    assert "/secret/path" not in answer.text
+
+
+def test_a_status_without_a_name_is_answered_all_the_same() -> None:
+    assert status_line(404) == "404 Not Found"
+    assert status_line(499) == "499 Error"
