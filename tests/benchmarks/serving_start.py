@@ -43,8 +43,7 @@ def _start(server: str, path: str, folder: Path) -> dict[str, float]:
 def _workers(report: Report, folder: Path) -> list[Timing]:
     with contextlib.ExitStack() as stack:
         servers: list[Server] = [
-            stack.enter_context(serving(name, folder, workers=workers, name=f"{name}, workers={workers}"))
-            for name in ("modelreg", "kserve")
+            stack.enter_context(serving("modelreg", folder, workers=workers, name=f"modelreg, workers={workers}"))
             for workers in (1, 2)
         ]
         request = json_v2("V2 JSON, 4 floats", tiny(), 2)
