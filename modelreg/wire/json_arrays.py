@@ -41,8 +41,9 @@ def read_document(body: bytes | bytearray | memoryview, tensor_lists: Sequence[s
         root = simdjson.Parser().parse(body)
         if isinstance(root, simdjson.Object):
             return {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in _items(root)}
-    except (ValueError, RuntimeError):
-        # One reader is the judge of what is JSON, and of what it says, whatever the size.
+    except (ValueError, RuntimeError, KeyError):
+        # One reader is the judge of what is JSON, and of what it says, whatever the size. simdjson finds no key that
+        # has an escape in it.
         pass
     return loads(body)
 

@@ -37,7 +37,7 @@ def read(name: str, path: Path) -> Estimator:
     except ImportError as error:
         raise MissingExtra(f"{error.name} is not installed", next_step="pip install 'modelreg[lightgbm]'") from error
     try:
-        booster = lightgbm.Booster(model_file=path)
+        booster = lightgbm.Booster(model_str=_model_text(path))
     except (lightgbm.basic.LightGBMError, UnicodeDecodeError, ValueError) as error:
         raise InvalidModel(f"model {name!r}: {path.name} is not a model that LightGBM saved") from error
     names = tuple(booster.feature_name())
@@ -50,6 +50,18 @@ def read(name: str, path: Path) -> Estimator:
         outputs=(output("predict", "FP64", *([classes] if classes > 1 else [])),),
         errors=(ValueError, TypeError, lightgbm.basic.LightGBMError),
     )
+
+
+def _model_text(path: Path) -> str:
+    """Return the text of a saved model.
+
+    Raises:
+        ValueError: It is none. LightGBM's own reader looks for the end of one for ever.
+    """
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith("tree\n") or "\nend of trees\n" not in text:
+        raise ValueError("it does not begin or end as a saved model does")
+    return text
 
 
 def _numbers(table: Any) -> Any:
