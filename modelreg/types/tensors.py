@@ -235,7 +235,8 @@ class Tensor:
 
     def _array(self, datatype: DataType, count: int) -> Array:
         """The checked elements, in whichever dimensions they are held."""
-        content = self._content
+        # A sum over all axes is a scalar of numpy's, and no array.
+        content = np.asarray(self._content) if isinstance(self._content, np.generic) else self._content
         if isinstance(content, np.ndarray):
             check_count(content.size, count)
             return cast(content, datatype)

@@ -75,6 +75,25 @@ def test_an_answer_has_the_least_digits_that_lead_back_to_the_number():
     assert b'"data":[6.8]' in oip_json.encode_response(InferResponse("1", "m", [output])).body
 
 
+def test_a_large_request_may_have_keys_with_escapes():
+    document = {
+        "inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.5], 'a"key': 1}],
+        "id": "i" * 5000,
+    }
+
+    request = oip_json.decode_request(json.dumps(document).encode(), model_name="m")
+
+    assert request.inputs[0].as_numpy().tolist() == [1.5]
+
+
+def test_a_scalar_of_numpy_is_an_output_of_one_element():
+    output = InferOutput("sum", [1], "FP64", np.float64(2.5))
+
+    assert oip_json.loads(oip_json.encode_response(InferResponse("1", "m", [output])).body)["outputs"][0]["data"] == [
+        2.5
+    ]
+
+
 def test_each_requested_output_has_the_form_that_it_was_asked_for_in():
     outputs = [InferOutput(name, [1], "INT8", np.array([1], "i1")) for name in "ab"]
     requested = [RequestedOutput("b", {"binary_data": True}), RequestedOutput("a")]
