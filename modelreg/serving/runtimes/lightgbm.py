@@ -14,6 +14,7 @@ from modelreg.serving.runtimes.trust import Trust
 
 # What it calls features that were given no names.
 _UNNAMED = re.compile(r"Column_\d+")
+_TREE_SIZES = re.compile(rb"^tree_sizes=([\d ]+)$", re.MULTILINE)
 
 
 def create(name: str, path: Path, *, version: str | None, trust: Trust) -> TabularModel:  # noqa: ARG001 - the files are data
@@ -56,12 +57,19 @@ def _model_text(path: Path) -> str:
     """Return the text of a saved model.
 
     Raises:
-        ValueError: It is none. LightGBM's own reader looks for the end of one for ever.
+        ValueError: It is none. LightGBM's own reader looks for the end of one for ever, and ends the process where a
+            tree is not where the header says.
     """
-    text = path.read_text(encoding="utf-8")
-    if not text.startswith("tree\n") or "\nend of trees\n" not in text:
+    content = path.read_bytes()
+    sizes = _TREE_SIZES.search(content)
+    at = content.find(b"\nTree=0\n") + 1
+    for number, size in enumerate(sizes[1].split() if sizes is not None else []):
+        if not content.startswith(b"Tree=%d\n" % number, at):
+            raise ValueError(f"its tree {number} is not where it should be")
+        at += int(size)
+    if not content.startswith(b"tree\n") or not content.startswith(b"end of trees\n", at):
         raise ValueError("it does not begin or end as a saved model does")
-    return text
+    return content.decode()
 
 
 def _numbers(table: Any) -> Any:

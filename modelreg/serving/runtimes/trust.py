@@ -12,7 +12,8 @@ class Trust:
     Attributes:
         pickle: Files in Python's pickle format may be loaded, which can run any code (``--trust-pickle``).
         code: A ``model.py`` that comes with the files may be run (``--trust-code``).
-        types: Full names of types, besides scikit-learn's own, that a skops file may hold (``--trust-type``).
+        types: Full names of types, besides those that skops takes for harmless, that a skops file may hold
+            (``--trust-type``).
     """
 
     pickle: bool = False
