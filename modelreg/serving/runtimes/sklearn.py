@@ -72,7 +72,7 @@ def _load_skops(name: str, path: Path, *, trusted: list[str]) -> Any:
         unknown = sorted(set(io.get_untrusted_types(file=path)) - set(trusted))
         flags = " ".join(f"--trust-type {one}" for one in unknown)
         raise UntrustedModel(
-            f"model {name!r}: {path.name} holds types that could do harm if whoever made it meant to: {', '.join(unknown)}",
+            f"model {name!r}: {path.name} holds types that can do harm in the wrong hands: {', '.join(unknown)}",
             next_step=f"if you trust whoever made it, serve with {flags}",
         ) from error
     except Exception as error:

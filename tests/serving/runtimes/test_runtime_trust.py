@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("numpy")
-
 from modelreg.exceptions import InvalidModel, UntrustedModel
 from modelreg.serving.runtimes.formats import open_model
 from modelreg.serving.runtimes.trust import Trust

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-np = pytest.importorskip("numpy")
-
-from modelreg.exceptions import InvalidInput, InvalidModel  # noqa: E402 - skipped above where the extra is absent
-from modelreg.serving.runtimes.formats import open_model  # noqa: E402
-from modelreg.serving.runtimes.trust import Trust  # noqa: E402
-from modelreg.types.inference import InferInput, InferRequest, RequestedOutput  # noqa: E402
+from modelreg.exceptions import InvalidInput, InvalidModel
+from modelreg.serving.runtimes.formats import open_model
+from modelreg.serving.runtimes.trust import Trust
+from modelreg.types.inference import InferInput, InferRequest, RequestedOutput
 
 ALL = ["skops_file", "joblib_file", "pickle_file", "xgboost_file", "booster_file", "lightgbm_file", "onnx_file"]
 

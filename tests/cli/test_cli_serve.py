@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import click
+import pytest
+from click.testing import Result
+
+from modelreg.cli.serve import serve
+
+needs_serve = pytest.mark.skipif(not find_spec("numpy") or not find_spec("grpc"), reason="needs the extra 'serve'")
+
+CODE = """
+from modelreg.serving import Model
+
+class Doubler(Model):
+    def predict(self, payload):
+        return {"predictions": [2 * one for one in payload["instances"]]}
+"""
+
+
+def parameters(*arguments: str) -> dict[str, object]:
+    return serve.make_context("serve", [*arguments]).params
+
+
+def test_kserves_flags_are_taken():
+    read = parameters(
+        *("--model_name=fraud", "--model_dir=/mnt/models", "--http_port=8090", "--grpc_port", "8091", "--workers=2"),
+        *("--max_threads=8", "--enable_grpc=false", "--ssl_certfile", __file__, "--ssl_keyfile", __file__),
+        *("--predictor_host=fraud:80", "--predictor_protocol=grpc-v2", "--predictor_use_ssl=true"),
+        *("--predictor_request_timeout_seconds=5", "--predictor_request_retries=1", "--enable_latency_logging=false"),
+        *(
+            "--grpc_max_receive_message_length=1024",
+            "--enable_docs_url=true",
+            "--log_config_file=x",
+            "--event-loop=auto",
+        ),
+        *("--timeout-keep-alive=5", "--configure_logging=false", "--max_asyncio_workers=3", "--nthread=1"),
+        *("--enable_predictor_health_check", "--access_log_format=x", "--protocol=v2"),
+    )
+
+    assert (read["name"], read["model_dir"], read["http_port"], read["grpc_port"]) == (
+        "fraud",
+        "/mnt/models",
+        8090,
+        8091,
+    )
+    assert (read["enable_grpc"], read["workers"], read["max_threads"]) == (False, 2, 8)
+    assert (read["predictor_host"], read["predictor_protocol"]) == ("fraud:80", "grpc-v2")
+
+
+def test_a_flag_that_there_is_not_is_refused():
+    with pytest.raises(click.NoSuchOption):
+        parameters("--trust_everything", "folder")
+
+
+@needs_serve
+@pytest.mark.parametrize("arguments", [[], ["--name", "x", "a", "b"], ["absent"]])
+def test_what_cannot_be_served_is_a_mistake(modelreg_cli: Callable[..., Result], arguments: list[str]):
+    assert modelreg_cli("serve", *arguments).exit_code == 2
+
+
+@needs_serve
+@pytest.mark.parametrize(("name", "flag"), [("model.pkl", "--trust-pickle"), ("model.py", "--trust-code")])
+def test_what_could_run_code_is_refused_with_the_name_of_the_flag(
+    modelreg_cli: Callable[..., Result], tmp_path: Path, name: str, flag: str
+):
+    (tmp_path / name).write_text("raise SystemExit('it ran')")
+
+    result = modelreg_cli("serve", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert flag in result.stderr
+    assert "it ran" not in result.output
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@needs_serve
+def test_a_class_is_served_until_the_server_is_told_to_stop(tmp_path: Path):
+    (tmp_path / "my_model.py").write_text(CODE)
+    port = free_port()
+    command = [sys.executable, "-m", "modelreg", "serve", "my_model:Doubler", "--model_name", "twice"]
+    command += ["--host", "127.0.0.1", "--http_port", str(port), "--enable_grpc", "false"]
+    server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        answer = ask_when_ready(f"http://127.0.0.1:{port}", server)
+        server.send_signal(signal.SIGTERM)
+        said = server.communicate(timeout=60)[1]
+    finally:
+        server.kill()
+        server.wait()
+
+    assert answer == {"predictions": [2, 4]}
+    assert f"serving twice (Doubler)\nanswering over REST on 127.0.0.1:{port};" in said
+    assert server.returncode == 0 or sys.platform == "win32"
+
+
+def ask_when_ready(url: str, server: subprocess.Popen[str]) -> object:
+    """The answer to a request, once the server can give one."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urlopen(f"{url}/v2/health/ready", timeout=5):
+                break
+        except URLError:
+            assert server.poll() is None, server.stderr.read()
+            assert time.monotonic() < deadline, "the server did not become ready"
+            time.sleep(0.05)
+    body = json.dumps({"instances": [1, 2]}).encode()
+    with urlopen(
+        Request(f"{url}/v1/models/twice:predict", body, {"Content-Type": "application/json"}), timeout=30
+    ) as it:
+        return json.load(it)
