@@ -36,7 +36,7 @@ def _dashed(flag: str) -> str:
 
 def _kserve_only(command: Any) -> Any:
     for flag in _KSERVE_ONLY:
-        command = click.option(flag, hidden=True, expose_value=False)(command)
+        command = click.option(flag, hidden=True, expose_value=False, help="Taken for KServe's sake.")(command)
     return command
 
 
