@@ -86,8 +86,8 @@ class Downloaded:
         file: What was asked for.
         sha256: Hex digest of the bytes that came.
         size: Bytes that came.
-        data: The bytes of a small file (``bytes`` or another buffer), else ``None``.
-        path: The partial file that holds the bytes of a large one, else ``None``.
+        data: The bytes of a tiny file (``bytes`` or another buffer), else ``None``.
+        path: The partial file that holds the bytes of a larger one, else ``None``.
     """
 
     file: RemoteFile

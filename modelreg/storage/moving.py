@@ -13,7 +13,7 @@ import attrs
 
 from modelreg.exceptions import DigestMismatch, ObjectChanged, StorageError, StorageUnreachable
 from modelreg.storage.model import Downloaded, RemoteFile
-from modelreg.storage.partial import PartialFile, discard, disk_errors
+from modelreg.storage.partial import PartialFile, discard, disk_errors, write_whole
 from modelreg.storage.pool import Task, Worker
 from modelreg.storage.retrying import Attempts
 from modelreg.storageconfig import TransferSettings
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from modelreg.storage.backends import Backend
 
 _HASH_BUFFER = 1 << 20
+# Up to here a file is handed over in memory, which is quicker than to write and move a file for it.
+_IN_MEMORY_BYTES = 64 << 10
 # What waits to be hashed and is kept in memory, of one file.
 _KEPT_BYTES = 64 << 20
 _LOOK_EVERY_S = 0.2
@@ -74,7 +76,7 @@ class Arrived:
 
 @attrs.frozen
 class SmallFiles:
-    """Reads small files whole, one after the other."""
+    """Reads small files whole, one after the other; what is not tiny goes to its partial file at once."""
 
     backend: Backend
     jobs: tuple[Job, ...]
@@ -105,7 +107,12 @@ class SmallFiles:
                 continue
             if len(data) != job.file.size:
                 raise ObjectChanged(f"{job.file.path} came with {len(data)} bytes where {job.file.size} were listed")
-            return _checked(job.file, hashlib.sha256(data).hexdigest(), len(data), data=data)
+            sha256 = hashlib.sha256(data).hexdigest()
+            if len(data) <= _IN_MEMORY_BYTES:
+                return _checked(job.file, sha256, len(data), data=data)
+            # Written here, beside the other threads: the caller's one thread would be what all of them wait for.
+            write_whole(job.path, data)
+            return _checked(job.file, sha256, len(data), path=job.path)
 
 
 @attrs.frozen

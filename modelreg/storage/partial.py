@@ -67,7 +67,7 @@ class PartialFile:
             if not self.done:
                 discard(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, _FLAGS | (0 if self.done else os.O_EXCL), 0o600)
+            self._fd = os.open(path, _FLAGS | (0 if self.done else os.O_EXCL), 0o666)
             self._noted = len(there)
             self._journal = self._begin_journal(there, synced)
 
@@ -164,7 +164,10 @@ class PartialFile:
             lines = self._journal_path.read_bytes().split(b"\n")[:-1]
             header = json.loads(lines[0])
             there = self.path.stat().st_size
-        except (FileNotFoundError, IndexError, ValueError):
+        except (FileNotFoundError, PermissionError, IndexError, ValueError):
+            return [], 0
+        if not os.access(self.path, os.W_OK):
+            # Begun by another user of a shared cache.
             return [], 0
         same_boot = isinstance(header, dict) and header.pop("boot", None) == self._header["boot"]
         if header != {name: value for name, value in self._header.items() if name != "boot"}:
@@ -181,6 +184,22 @@ def discard(path: Path) -> None:
     for one in (path, path.with_name(path.name + _JOURNAL_SUFFIX)):
         with suppress(FileNotFoundError):
             one.unlink()
+
+
+def write_whole(path: Path, data: Any) -> None:
+    """Write ``data`` as the partial file ``path``, which then lacks nothing; what was there before is let go.
+
+    Raises:
+        CacheFull: No space is left.
+        CacheError: The disk cannot be used.
+    """
+    with disk_errors(path):
+        discard(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
 
 
 def _synced(lines: list[bytes]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -260,6 +261,21 @@ def test_what_an_earlier_transfer_left_is_taken_up(tmp_path: Path) -> None:
 
     assert run(second, tmp_path) == files
     assert min(offset for _, offset in second.read_from) >= 6 * 64 * KIB
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("size", [FAST.part_bytes * 3, FAST.part_bytes * 2])
+def test_what_arrives_may_be_read_by_whom_the_umask_lets(tmp_path: Path, size: int) -> None:
+    settings = attrs.evolve(FAST, small_bytes=FAST.part_bytes * 2)
+    backend = Memory({"f": pattern_bytes(size)})
+    old = os.umask(0o027)
+    try:
+        [arrived] = download(backend, [(backend.remote("f"), tmp_path / "part")], options=settings)
+    finally:
+        os.umask(old)
+
+    assert arrived.path is not None
+    assert arrived.path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_file_is_not_moved_far_ahead_of_what_is_hashed(tmp_path: Path) -> None:
