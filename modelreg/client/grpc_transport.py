@@ -169,7 +169,7 @@ class GRPCTransport:
         """What the caller is told of an error of gRPC."""
         code, details = error.code().name, error.details() or ""
         where = f"{call.method} of {self.target}"
-        if code == "DEADLINE_EXCEEDED" and details == _OUT_OF_TIME and limit_s is not None:
+        if code == "DEADLINE_EXCEEDED" and _OUT_OF_TIME in details and limit_s is not None:
             return DeadlineExceeded(f"{where}: no answer within {limit_s:g} s")
         if code == "UNAVAILABLE" and _has(details, _NEVER_SENT + _BROKEN):
             message = f"{where}: {redact_text(details)[:500]}"

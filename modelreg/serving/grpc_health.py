@@ -66,11 +66,13 @@ class Health:
             context.add_callback(changed.set)
             last = b""
             while context.is_active():
+                # Looked at first: what is said at the end is what holds then.
+                ending = self._streams.closed
                 answer = self._answer(name)
                 if answer != last:
                     yield answer
                     last = answer
-                if self._streams.closed:
+                if ending:
                     return
                 changed.wait(self._interval_s)
 
