@@ -57,7 +57,8 @@ class Unary:
             self._record({"time": round(wall, 3), **self._told(data, context, outcome), "ms": round(ms, 3)})
         if isinstance(outcome, Refusal):
             _refuse(context, outcome)
-        return outcome
+        answer: bytes = outcome
+        return answer
 
     def _outcome(self, data: bytes, context: Any) -> Any:
         try:

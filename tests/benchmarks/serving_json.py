@@ -1,7 +1,7 @@
 """Readers of JSON, by what the server needs of them: a tiny request as Python values, a large one as an array of numpy.
 
-The request is decoded to a float32 array each time; a reader that makes a list of Python's floats needs numpy to turn it
-into one. The last rows are what modelreg does, checks included.
+The request is decoded to a float32 array each time; a reader that makes a list of Python's floats needs numpy to turn
+it into one. The last rows are what modelreg does, checks included.
 """
 
 from __future__ import annotations
