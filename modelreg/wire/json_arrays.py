@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -40,8 +42,11 @@ def read_document(body: bytes | bytearray | memoryview, tensor_lists: Sequence[s
     try:
         root = simdjson.Parser().parse(body)
         if isinstance(root, simdjson.Object):
-            return {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in _items(root)}
-    except (ValueError, RuntimeError, KeyError):
+            document = {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in _items(root)}
+            # The buffers of simdjson do not tell 1 from [1]: there must be no list that its neighbours are not.
+            if _brackets(document) == bytes(body).count(b"["):
+                return document
+    except (TypeError, ValueError, RuntimeError, KeyError):
         # One reader is the judge of what is JSON, and of what it says, whatever the size. simdjson finds no key that
         # has an escape in it.
         pass
@@ -80,17 +85,39 @@ def _plain(value: Any) -> Any:
     return value.as_list() if isinstance(value, simdjson.Array) else value
 
 
+def _brackets(value: Any) -> int:
+    """How many opening brackets the text of ``value`` has, if all arrays are as even as they seem."""
+    if isinstance(value, NumberArray):
+        return value.lists
+    if isinstance(value, dict):
+        return sum(key.count("[") + _brackets(one) for key, one in value.items())
+    if isinstance(value, list):
+        return 1 + sum(map(_brackets, value))
+    return value.count("[") if isinstance(value, str) else 0
+
+
 class NumberArray:
     """An array of a large document, which most likely has nothing but numbers in it.
 
     Args:
         array: The array, as simdjson has it.
+
+    Raises:
+        TypeError: An array has other elements beside arrays.
+        ValueError: Arrays of one level differ in length, or are nested too deep.
     """
 
-    __slots__ = ("_array",)
+    __slots__ = ("_array", "_dimensions")
 
     def __init__(self, array: Any) -> None:
         self._array = array
+        self._dimensions = _dimensions(array)
+
+    @property
+    def lists(self) -> int:
+        """How many lists it is made of, itself included."""
+        lists: int = 1 + sum(accumulate(self._dimensions[:-1], mul))
+        return lists
 
     def into(self, tensor: Tensor) -> None:
         """Make the array the data of ``tensor``, which it is to fit.
@@ -104,29 +131,29 @@ class NumberArray:
         if kind is not None:
             try:
                 numbers = np.frombuffer(self._array.as_buffer(of_type=kind[0]), kind[1])
-                dimensions = self._dimensions()
             except (TypeError, ValueError):
                 # Not all are numbers, or not such ones: the lists tell what they are.
                 pass
             else:
-                tensor.receive(numbers, dimensions)
+                tensor.receive(numbers, self._dimensions)
                 return
         tensor.data = self._array.as_list()
         tensor.settle()
 
-    def _dimensions(self) -> list[int]:
-        """The lengths of nested arrays, level by level.
 
-        Raises:
-            TypeError: An array has other elements beside arrays.
-            ValueError: Arrays of one level differ in length, or are nested too deep.
-        """
-        dimensions = [len(self._array)]
-        rows = [self._array]
-        while dimensions[-1] and isinstance(rows[0][0], simdjson.Array):
-            if len(dimensions) == MAX_RANK:
-                raise ValueError("nested too deep")
-            rows = [row for parent in rows for row in parent]
-            (length,) = set(map(len, rows))
-            dimensions.append(length)
-        return dimensions
+def _dimensions(array: Any) -> list[int]:
+    """The lengths of nested arrays, level by level.
+
+    Raises:
+        TypeError: An array has other elements beside arrays.
+        ValueError: Arrays of one level differ in length, or are nested too deep.
+    """
+    dimensions = [len(array)]
+    rows = [array]
+    while dimensions[-1] and isinstance(rows[0][0], simdjson.Array):
+        if len(dimensions) == MAX_RANK:
+            raise ValueError("nested too deep")
+        rows = [row for parent in rows for row in parent]
+        (length,) = set(map(len, rows))
+        dimensions.append(length)
+    return dimensions

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from modelreg.exceptions import InvalidInput
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 from modelreg.wire import oip_json, oip_proto
 from modelreg.wire.protos import open_inference_pb2 as pb
@@ -84,6 +85,14 @@ def test_a_large_request_may_have_keys_with_escapes():
     request = oip_json.decode_request(json.dumps(document).encode(), model_name="m")
 
     assert request.inputs[0].as_numpy().tolist() == [1.5]
+
+
+@pytest.mark.parametrize("data", [[0, [1]], [0, []], [[0], 1], [[0, [1]]]])
+def test_a_large_request_whose_lists_are_uneven_is_refused(data: list[object]):
+    document = {"inputs": [{"name": "x", "shape": [2], "datatype": "INT8", "data": data}], "id": "i" * 5000}
+
+    with pytest.raises(InvalidInput, match="'x'"):
+        oip_json.decode_request(json.dumps(document).encode(), model_name="m")
 
 
 def test_a_scalar_of_numpy_is_an_output_of_one_element():
