@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
-from modelreg.exceptions import InferenceError, InvalidInput
+from modelreg.exceptions import InferenceError, InvalidInput, Overloaded
 from modelreg.serving.admission import seconds_until
 from modelreg.serving.batch_values import Part, part_of, split
 from modelreg.serving.handler_threads import LoopThread, Outcome
@@ -122,7 +122,7 @@ class Batcher:
         latency_s, patience_s = leader.arrived + self._latency_s - perf_counter(), _patience(leader.call)
         batch.closed.wait(latency_s if patience_s is None else min(latency_s, patience_s))
         try:
-            self._turns.begin(_patience(leader.call))
+            self._begin_turn(leader.call)
         except BaseException:
             self._step_down(batch, leader)
             raise
@@ -132,6 +132,14 @@ class Batcher:
             self._run(batch.members)
         finally:
             self._turns.end()
+
+    def _begin_turn(self, call: Call) -> None:
+        self._turns.begin(_patience(call))
+        patience_s = _patience(call)
+        if patience_s is not None and patience_s <= 0:
+            # The turn came with the deadline: nobody waits for the answer any more.
+            self._turns.end()
+            raise Overloaded("the request's turn came too late", retry_after_s=1.0)
 
     def _step_down(self, batch: _Batch, leader: _Member) -> None:
         """Leave the batch to who came next: that its first request waits no longer is no reason for the others."""
