@@ -19,6 +19,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from modelreg.exceptions import MissingExtra
+
 if TYPE_CHECKING:
     from modelreg.client.grpc_inference import InferenceGRPCClient
     from modelreg.client.rest_inference import InferenceRESTClient, RESTConfig
@@ -72,7 +74,10 @@ _EXPORTS = {
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_EXPORTS[name])
+    try:
+        module = importlib.import_module(_EXPORTS[name])
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"serving needs {error.name}", next_step="pip install 'modelreg[serve]'") from error
     value = module if _EXPORTS[name] == f"{__name__}.{name}" else getattr(module, name)
     # Kept, so that the next use costs no look-up.
     globals()[name] = value
