@@ -19,8 +19,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from modelreg.exceptions import MissingExtra
-
 if TYPE_CHECKING:
     from modelreg.client.grpc_inference import InferenceGRPCClient
     from modelreg.client.rest_inference import InferenceRESTClient, RESTConfig
@@ -77,6 +75,8 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(_EXPORTS[name])
     except ModuleNotFoundError as error:
+        from modelreg.exceptions import MissingExtra
+
         raise MissingExtra(f"serving needs {error.name}", next_step="pip install 'modelreg[serve]'") from error
     value = module if _EXPORTS[name] == f"{__name__}.{name}" else getattr(module, name)
     # Kept, so that the next use costs no look-up.
