@@ -76,12 +76,7 @@ class Bringing:
         if ref is not None:
             return ref
         with self._fetcher.open_source(self._question.uri) as backend:
-            tree = backend.snapshot(
-                allow_patterns=self._question.allow,
-                ignore_patterns=self._question.ignore,
-                # What was answered before may be current still: then no content is wanted.
-                contents=self._force or self._cache.lookup(self._question.key) is None,
-            )
+            tree = backend.snapshot(allow_patterns=self._question.allow, ignore_patterns=self._question.ignore)
             ref = None if self._force else self._unchanged(tree)
             return self._moved(backend, tree) if ref is None else ref
 

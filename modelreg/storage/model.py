@@ -22,7 +22,6 @@ class RemoteFile:
             where the source has none.
         sha256: Hex digest where the source vouches for one, else ``None``.
         location: What its backend reads it by (an object key, a URL, a local path); may hold credentials.
-        content: The bytes of a small file, where they came with the answer that described it; else ``None``.
     """
 
     path: str
@@ -30,7 +29,6 @@ class RemoteFile:
     identity: str = ""
     sha256: str | None = None
     location: str = attrs.field(default="", repr=False)
-    content: bytes | None = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen

@@ -364,16 +364,6 @@ class LargeFile:
         return _checked(self._job.file, self._digest.hexdigest(), self._partial.size, path=self._job.path)
 
 
-def arrived_already(file: RemoteFile) -> Downloaded:
-    """Return a file whose content came with its description.
-
-    Raises:
-        DigestMismatch: It is not what its source vouches for.
-    """
-    content = file.content or b""
-    return _checked(file, hashlib.sha256(content).hexdigest(), len(content), data=content)
-
-
 def _checked(file: RemoteFile, sha256: str, size: int, *, data: Any = None, path: Path | None = None) -> Downloaded:
     """Return what arrived, if it is what its source vouches for."""
     if file.sha256 is not None and file.sha256 != sha256:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from modelreg.storage.model import Downloaded, RemoteFile
-from modelreg.storage.moving import Arrived, Changed, Job, LargeFile, Moved, SmallFiles, WholeFile, arrived_already
+from modelreg.storage.moving import Arrived, Changed, Job, LargeFile, Moved, SmallFiles, WholeFile
 from modelreg.storage.partial import discard
 from modelreg.storage.pool import Task, WorkerPool
 from modelreg.storageconfig import TransferSettings
@@ -116,18 +116,11 @@ class _Engine:
         self._bytes_done = 0
         self._files_total = len(jobs)
         self._files_done = 0
-        self._here = [job.file for job in jobs if job.file.content is not None]
-        self._tasks = self._plan([job for job in jobs if job.file.content is None])
+        self._tasks = self._plan(jobs)
         self._again: deque[Iterator[Task]] = deque()
 
     def run(self) -> Iterator[Downloaded]:
         """Yield each file as it arrives."""
-        for here in self._here:
-            file = arrived_already(here)
-            self._bytes_done += file.size
-            self._files_done += 1
-            self._report()
-            yield file
         while self._feed():
             answer: Moved | Arrived = self._pool.next()
             if isinstance(answer, Moved):

@@ -120,9 +120,13 @@ def test_sigterm_under_load_cuts_no_answer_short(tmp_path: Path, workers: int):
     log = (tmp_path / "log").read_text()
     assert ended == 0, log
     assert "Traceback" not in log
-    # Who asked before has an answer; who asked later was refused, or found nobody.
-    assert [failure for failure in load.failures if failure.asked < told] == []
+    # Whose request had arrived has an answer; who asked later was refused, or found nobody.
+    assert [failure for failure in load.failures if failure.asked < told - ON_ITS_WAY_S] == []
     assert {failure.what for failure in load.failures} <= {"503", "gone", "UNAVAILABLE", "CANCELLED"}, load.failures
+
+
+# What a request may take from its client to a server that is busy.
+ON_ITS_WAY_S = 0.25
 
 
 class Failure(NamedTuple):

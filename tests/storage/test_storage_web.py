@@ -50,10 +50,10 @@ class Site:
     answer: Callable[[BaseHTTPRequestHandler], None]
     requests: list[tuple[str, str, dict[str, str]]] = attrs.field(factory=list)
 
-    def fetch(self, path: str, folder: Path, *, contents: bool = False, **headers: dict[str, str]) -> bytes:
+    def fetch(self, path: str, folder: Path, **headers: dict[str, str]) -> bytes:
         settings = StorageSettings(transfer=FAST, headers=headers)
         with open_backend(f"{self.url}{path}", settings=settings) as backend:
-            tree = backend.snapshot(contents=contents)
+            tree = backend.snapshot()
             [arrived] = download(backend, [(tree.files[0], folder / "part")])
             return bytes(arrived.data) if arrived.path is None else arrived.path.read_bytes()
 
@@ -127,29 +127,6 @@ def test_a_large_file_comes_by_ranges(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"small"])
 def test_a_small_file_comes_at_once(serve: Serve, tmp_path: Path, content: bytes) -> None:
     assert serve(file_of(content)).fetch("/m.bin", tmp_path) == content
-
-
-@pytest.mark.parametrize("content", [b"", b"small"])
-def test_a_small_file_that_is_new_costs_one_request(serve: Serve, tmp_path: Path, content: bytes) -> None:
-    site = serve(file_of(content))
-
-    assert site.fetch("/model.bin", tmp_path, contents=True) == content
-    assert [method for method, _, _ in site.requests] == ["GET"]
-
-
-def test_a_large_file_that_is_new_comes_by_ranges(serve: Serve, tmp_path: Path) -> None:
-    site = serve(file_of(CONTENT))
-
-    assert site.fetch("/model.bin", tmp_path, contents=True) == CONTENT
-    assert sum("range" in headers for _, _, headers in site.requests) == 4
-
-
-def test_a_small_file_that_is_new_and_cut_short_is_refused(serve: Serve, tmp_path: Path) -> None:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        respond(handler, 200, {"Content-Length": "100", "ETag": '"1"', "Connection": "close"}, b"short")
-
-    with pytest.raises(StorageUnreachable):
-        serve(answer).fetch("/model.bin", tmp_path, contents=True)
 
 
 def test_without_a_strong_tag_a_file_comes_as_one_stream(serve: Serve, tmp_path: Path) -> None:

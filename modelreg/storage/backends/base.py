@@ -42,7 +42,6 @@ class Listed:
         identity: Changes when the content does.
         sha256: Hex digest, where the storage vouches for one.
         recorded: Hex digest that whoever wrote the file noted beside it; nobody has compared it with the content.
-        content: The bytes of a small file, where they came along; else ``None``.
     """
 
     location: str
@@ -51,7 +50,6 @@ class Listed:
     identity: str = ""
     sha256: str | None = None
     recorded: str | None = None
-    content: bytes | None = attrs.field(default=None, repr=False)
 
 
 class Backend(abc.ABC):
@@ -76,12 +74,7 @@ class Backend(abc.ABC):
         self.settings = settings
 
     def snapshot(
-        self,
-        uri: StorageURI | None = None,
-        *,
-        allow_patterns: Patterns = None,
-        ignore_patterns: Patterns = None,
-        contents: bool = False,
+        self, uri: StorageURI | None = None, *, allow_patterns: Patterns = None, ignore_patterns: Patterns = None
     ) -> RemoteTree:
         """Return what lies under the URI now: one file, or every selected file of the folder.
 
@@ -89,7 +82,6 @@ class Backend(abc.ABC):
             uri: Another URI of the same storage; by default the one that the backend was opened for.
             allow_patterns: Shell patterns of relative paths to keep; ``None`` keeps all.
             ignore_patterns: Shell patterns to leave out; they win.
-            contents: Bring the content of a small file along, where one request can tell of it and bring it.
 
         Raises:
             ObjectNotFound: Nothing is there, or the patterns select nothing of it.
@@ -98,7 +90,7 @@ class Backend(abc.ABC):
             StorageError: The storage failed or could not be reached.
         """
         at = uri or self.uri
-        file = self._asked(self._fetch_file if contents else self._stat_file, at, what=at.normalised)
+        file = self._asked(self._stat_file, at, what=at.normalised)
         found = [file] if file is not None else self._asked(self._listed, at, what=at.normalised)
         chosen = [
             one
@@ -227,10 +219,6 @@ class Backend(abc.ABC):
     def _stat_file(self, uri: StorageURI) -> Listed | None:
         """Return the file that ``uri`` itself names, ``None`` if it names none."""
 
-    def _fetch_file(self, uri: StorageURI) -> Listed | None:
-        """Return the same, with its content where that costs no request of its own."""
-        return self._stat_file(uri)
-
     @abc.abstractmethod
     def _listed(self, uri: StorageURI) -> list[Listed]:
         """Return every file below the folder that ``uri`` names, empty if it names none."""
@@ -333,11 +321,4 @@ def _unquoted(identity: str) -> str:
 
 
 def _remote_file(one: Listed) -> RemoteFile:
-    return RemoteFile(
-        path=one.relative,
-        size=one.size,
-        identity=one.identity,
-        sha256=one.sha256,
-        location=one.location,
-        content=one.content,
-    )
+    return RemoteFile(path=one.relative, size=one.size, identity=one.identity, sha256=one.sha256, location=one.location)

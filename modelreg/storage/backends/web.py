@@ -15,15 +15,12 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-import attrs
-
 from modelreg.exceptions import (
     AccessDenied,
     InvalidInput,
     ModelRegError,
     ObjectChanged,
     StorageError,
-    StorageUnreachable,
 )
 from modelreg.redact import redact_url
 from modelreg.storage.addresses import is_link_local
@@ -75,19 +72,7 @@ class WebBackend(Backend):
 
     def _stat_file(self, uri: StorageURI) -> Listed | None:
         reject_version(uri)
-        return self._seen(uri.text, _file_name(uri))
-
-    def _fetch_file(self, uri: StorageURI) -> Listed | None:
-        reject_version(uri)
-        with self._request("GET", uri.text) as answer:
-            described = self._described(answer, uri.text, _file_name(uri))
-            # What is large is let go, and comes by ranges.
-            if described.size is None or described.size > self.settings.transfer.small_bytes:
-                return described
-            content = answer.raw.read()
-        if len(content) != described.size:
-            raise StorageUnreachable(f"{redact_url(uri.text)} ended after {len(content)} of {described.size} bytes")
-        return attrs.evolve(described, content=content)
+        return self._seen(uri.text, uri.name if uri.path.rstrip("/") else "download")
 
     def _listed(self, uri: StorageURI) -> list[Listed]:
         del uri
@@ -233,10 +218,6 @@ def _session_of(pid: int, concurrency: int, ca_bundle: str | None, proxy: str | 
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
     return session
-
-
-def _file_name(uri: StorageURI) -> str:
-    return uri.name if uri.path.rstrip("/") else "download"
 
 
 def _may_see_headers(first: SplitResult, at: SplitResult) -> bool:
