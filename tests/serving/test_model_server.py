@@ -463,7 +463,7 @@ def ask_patiently(port: int, what: str) -> int:
     while True:
         try:
             return ask(port, what)
-        except ConnectionError:
+        except ConnectionError:  # noqa: PERF203 - failures are what the loop is for
             assert time.monotonic() < deadline
 
 
