@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from modelreg.exceptions import InvalidInput, InvalidModel, MissingExtra
 from modelreg.serving.model import Model
+from modelreg.serving.runtimes.tabular import wanted_outputs
 from modelreg.serving.runtimes.trust import Trust
 from modelreg.types.datatypes import DATATYPES
 from modelreg.types.inference import InferRequest
@@ -131,18 +132,9 @@ class OnnxModel(Model):
             InvalidInput: The payload does not suit the model.
         """
         if isinstance(payload, InferRequest):
-            return self._run(self._wanted(payload), self._feed(payload))
+            return self._run(wanted_outputs(payload, self._outputs), self._feed(payload))
         first = next(iter(self._outputs))
         return {"predictions": self._run([first], self._feed_of_rows(payload))[first].tolist()}
-
-    def _wanted(self, request: InferRequest) -> list[str]:
-        if not request.request_outputs:
-            return [*self._outputs]
-        names = [output.name for output in request.request_outputs]
-        unknown = [name for name in names if name not in self._outputs]
-        if unknown:
-            raise InvalidInput(f"there is no output {unknown[0]!r}; the outputs are {', '.join(self._outputs)}")
-        return names
 
     def _feed(self, request: InferRequest) -> dict[str, Array]:
         given = {tensor.name: tensor for tensor in request.inputs}

@@ -101,7 +101,7 @@ class TabularModel(Model):
             raise InvalidInput(f"model {self.name!r} is not loaded")
         if isinstance(payload, InferRequest):
             table = table_of_tensors(payload.inputs, estimator.features)
-            return {name: self._call(estimator, name, table) for name in _wanted(payload, estimator)}
+            return {name: self._call(estimator, name, table) for name in wanted_outputs(payload, estimator.methods)}
         table = table_of_instances(payload, estimator.features)
         return {"predictions": self._call(estimator, next(iter(estimator.methods)), table).tolist()}
 
@@ -114,14 +114,16 @@ class TabularModel(Model):
             raise InvalidInput(f"model {self.name!r} refuses the input: {said}") from error
 
 
-def _wanted(request: InferRequest, estimator: Estimator) -> list[str]:
-    """Return the outputs to compute: those that the request asks for, else all."""
-    if not request.request_outputs:
-        return [*estimator.methods]
-    names = [output.name for output in request.request_outputs]
-    unknown = [name for name in names if name not in estimator.methods]
+def wanted_outputs(request: InferRequest, known: Mapping[str, object]) -> list[str]:
+    """Return the outputs to compute: those that the request asks for, else all of ``known``.
+
+    Raises:
+        InvalidInput: There is no such output.
+    """
+    names = [output.name for output in request.request_outputs or ()] or [*known]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise InvalidInput(f"there is no output {unknown[0]!r}; the outputs are {', '.join(estimator.methods)}")
+        raise InvalidInput(f"there is no output {unknown[0]!r}; the outputs are {', '.join(known)}")
     return names
 
 
