@@ -73,7 +73,8 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     url = f"http://127.0.0.1:{ports['s3.port']}"
     command = [weed, "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += ["-admin.ui=false", "-master.telemetry=false", "-webdav=false", f"-s3.config={accounts}"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    # A bucket takes several volumes of the few that it would make of a disk's free space; a volume takes none ahead.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=4096"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     with running(command, log=folder / "weed.log", ready=answers(f"{url}/healthz"), cwd=folder) as process:
         server = S3Server(url, "testkey", "testsecret", process.pid)
