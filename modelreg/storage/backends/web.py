@@ -6,32 +6,20 @@ from an encrypted connection to one that is not.
 
 from __future__ import annotations
 
-import functools
-import os
 import ssl
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from modelreg.exceptions import (
-    AccessDenied,
-    InvalidInput,
-    ModelRegError,
-    ObjectChanged,
-    StorageError,
-)
+from modelreg.exceptions import InvalidInput, ModelRegError, ObjectChanged, StorageError
 from modelreg.redact import redact_url
-from modelreg.storage.addresses import is_link_local
 from modelreg.storage.backends import errors
 from modelreg.storage.backends.base import Backend, Listed, reject_version
+from modelreg.storage.hops import follow, is_same_origin, meaning, seconds_of, session_of
 from modelreg.storage.model import RemoteFile
 from modelreg.storage.uri import StorageURI
 
 _CHUNK_BYTES = 1 << 20
-_MOST_REDIRECTS = 10
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Servers that answer HEAD with one of these often answer GET: signed URLs are signed for one method.
 _HEAD_REFUSED = frozenset({400, 401, 403, 404, 405, 501})
 _PAGES = (".html", ".htm", ".xhtml")
@@ -41,11 +29,6 @@ class WebBackend(Backend):
     """One file behind an http(s) address."""
 
     _ranges_ignored = False
-
-    @functools.cached_property
-    def _session(self) -> Any:
-        settings = self.settings
-        return _session_of(os.getpid(), settings.transfer.concurrency, settings.ca_bundle, settings.proxy)
 
     def location(self, name: str) -> str:
         """Return the URL."""
@@ -135,10 +118,11 @@ class WebBackend(Backend):
     def _request(self, method: str, url: str, headers: dict[str, str] | None = None) -> Any:
         """Return the answer to a request, after its redirects; close it when done."""
         transfer = self.settings.transfer
-        first = at = urlsplit(url)
-        for _ in range(_MOST_REDIRECTS + 1):
+        first = urlsplit(url)
+
+        def send(at: SplitResult) -> Any:
             sent = {**(headers or {}), **(self._headers_for(at) if _may_see_headers(first, at) else {})}
-            answer = self._session.request(
+            return session_of(self.settings).request(
                 method,
                 urlunsplit(at),
                 headers=sent,
@@ -146,45 +130,14 @@ class WebBackend(Backend):
                 allow_redirects=False,
                 timeout=(transfer.connect_timeout_s, transfer.stall_timeout_s),
             )
-            target = answer.headers.get("Location")
-            if answer.status_code not in _REDIRECTS or not target:
-                return answer
-            answer.close()
-            at = self._next_hop(at, urlsplit(urljoin(urlunsplit(at), target)))
-        raise StorageError(f"{redact_url(url)} was redirected more than {_MOST_REDIRECTS} times")
 
-    def _next_hop(self, at: SplitResult, to: SplitResult) -> SplitResult:
-        """Return where a redirect leads.
-
-        Raises:
-            AccessDenied: It leads where it must not be followed.
-        """
-        shown = f"{redact_url(urlunsplit(at))} redirects to {redact_url(urlunsplit(to))}"
-        if to.scheme not in {"http", "https"} or not to.hostname:
-            raise AccessDenied(f"{shown}, which is not an http(s) address")
-        if is_link_local(to.hostname) and not is_link_local(at.hostname or ""):
-            raise AccessDenied(f"{shown}, an address that only this machine's platform answers")
-        if at.scheme == "https" and to.scheme == "http" and (at.username or self._headers_for(at)):
-            raise AccessDenied(
-                f"{shown}, which would leave encryption behind with credentials at hand",
-                next_step="ask for the https address of the file",
-            )
-        return to
+        return follow(url, send, carries_secrets=lambda at: bool(at.username or self._headers_for(at)))
 
     def _headers_for(self, parts: SplitResult) -> dict[str, str]:
         return dict(self.settings.headers.get((parts.hostname or "").lower(), {}))
 
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
-        import requests
-        from urllib3.exceptions import HTTPError, ReadTimeoutError
-
-        if isinstance(error, (requests.Timeout, ReadTimeoutError)):
-            return errors.from_os_error(TimeoutError(errors.quoted(error)), what)
-        if isinstance(error, (requests.ConnectionError, HTTPError)):
-            return errors.from_os_error(ConnectionError(errors.quoted(error)), what)
-        if isinstance(error, requests.RequestException):
-            return errors.from_text(error, what)
-        return errors.from_os_error(error, what) if isinstance(error, OSError) else None
+        return meaning(error, what)
 
 
 def _trusting(bundle: str) -> ssl.SSLContext:
@@ -199,31 +152,9 @@ def _trusting(bundle: str) -> ssl.SSLContext:
         raise InvalidInput(f"the file of certificates {bundle} cannot be read: {error}") from error
 
 
-# A program fetches many files of one host: its connections outlive one fetch. Those of another process are not shared.
-@functools.lru_cache(maxsize=4)
-def _session_of(pid: int, concurrency: int, ca_bundle: str | None, proxy: str | None) -> Any:  # noqa: ARG001
-    import requests
-    from requests.adapters import HTTPAdapter
-
-    session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=concurrency + 1)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    # Lengths and ranges count the bytes of the file itself, not of some packing of it.
-    session.headers["Accept-Encoding"] = "identity"
-    # One answer's cookies are none of another's business.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    if ca_bundle:
-        session.verify = ca_bundle
-    if proxy:
-        session.proxies = {"http": proxy, "https": proxy}
-    return session
-
-
 def _may_see_headers(first: SplitResult, at: SplitResult) -> bool:
     """Return whether what the settings say for a host may be sent to ``at``, where redirects from ``first`` led."""
-    same_origin = (first.scheme, first.hostname, first.port) == (at.scheme, at.hostname, at.port)
-    return same_origin or (at.hostname != first.hostname and at.scheme == "https")
+    return is_same_origin(first, at) or (at.hostname != first.hostname and at.scheme == "https")
 
 
 def _check_status(answer: Any, url: str) -> None:
@@ -231,7 +162,7 @@ def _check_status(answer: Any, url: str) -> None:
         return
     if answer.status_code < 400:
         raise StorageError(f"{redact_url(url)} was answered without content (status {answer.status_code})")
-    retry_after_s = _seconds(answer.headers.get("Retry-After", ""))
+    retry_after_s = seconds_of(answer.headers.get("Retry-After", ""))
     raise errors.from_status(answer.status_code, redact_url(url), answer.reason or "", retry_after_s)
 
 
@@ -265,15 +196,3 @@ def _length(answer: Any) -> int | None:
         return None
     text = answer.headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
-
-
-def _seconds(retry_after: str) -> float | None:
-    """Return the seconds that a ``Retry-After`` header means, ``None`` if it is absent or senseless."""
-    import time
-
-    if retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
