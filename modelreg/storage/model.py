@@ -96,6 +96,23 @@ class Downloaded:
 
 
 @attrs.frozen
+class LocalFile:
+    """One local file that is to be pushed, as it was when the push began.
+
+    Attributes:
+        path: Where it lies.
+        name: Its name below the URI, ``/`` between segments; empty for the URI itself.
+        size: Bytes.
+        mtime_ns: When it was last changed, in ns since the epoch.
+    """
+
+    path: Path
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@attrs.frozen
 class UploadedFile:
     """One file that was pushed.
 
