@@ -124,15 +124,41 @@ class ServingSettings:
     Attributes:
         certfile: File with the certificate of the server (``KSERVE_TLS_CERT_FILE``).
         keyfile: File with its private key (``KSERVE_TLS_KEY_FILE``).
+        event_type: The ``type`` of answers to CloudEvents (``CE_TYPE``).
+        event_source: Their ``source`` (``CE_SOURCE``).
+        merge_events: Whether they carry the attributes of the request (``CE_MERGE``, which is then ``true``).
+        log_level: Level from which on records are logged, where the program does not set up its log
+            (``KSERVE_LOGLEVEL``); ``None`` for whatever is usual there.
     """
 
     certfile: str | None = None
     keyfile: str | None = None
+    event_type: str | None = None
+    event_source: str | None = None
+    merge_events: bool = False
+    log_level: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> ServingSettings:
-        """Return the settings that the environment names."""
-        return cls(certfile=_text(env, "KSERVE_TLS_CERT_FILE"), keyfile=_text(env, "KSERVE_TLS_KEY_FILE"))
+        """Return the settings that the environment names.
+
+        Raises:
+            InvalidInput: There is no such level.
+        """
+        level = _text(env, "KSERVE_LOGLEVEL")
+        if level is not None and level.upper() not in _LOG_LEVELS:
+            raise InvalidInput(f"KSERVE_LOGLEVEL is {level!r}", next_step=f"set it to one of {', '.join(_LOG_LEVELS)}")
+        return cls(
+            certfile=_text(env, "KSERVE_TLS_CERT_FILE"),
+            keyfile=_text(env, "KSERVE_TLS_KEY_FILE"),
+            event_type=_text(env, "CE_TYPE"),
+            event_source=_text(env, "CE_SOURCE"),
+            merge_events=(_text(env, "CE_MERGE") or "").lower() == "true",
+            log_level=None if level is None else level.upper(),
+        )
+
+
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 @attrs.frozen(kw_only=True)

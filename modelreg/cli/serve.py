@@ -25,7 +25,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 # Flags of KServe's server that mean nothing here; they are taken, so that its manifests need no change.
 _KSERVE_ONLY = (
     *("--access-log-format", "--configure-logging", "--enable-docs-url", "--enable-latency-logging", "--event-loop"),
-    *("--grpc-max-send-message-length", "--log-config-file", "--max-asyncio-workers", "--nthread", "--protocol"),
+    *("--grpc-max-send-message-length", "--max-asyncio-workers", "--nthread", "--protocol"),
 )
 
 
@@ -91,6 +91,7 @@ def _kserve_only(command: Any) -> Any:
 )
 @click.option("--enable-repository-api", is_flag=True, help="Let clients load and unload models.")
 @click.option("--access-log", is_flag=True, help="Write a line of JSON for each request to stderr.")
+@click.option("--log-config-file", type=_FILE, help="How to log: JSON, YAML or the ini format of Python's logging.")
 @click.option("--ssl-certfile", type=_FILE, help="Certificate of the server, as PEM.")
 @click.option("--ssl-keyfile", type=_FILE, help="Its private key, as PEM.")
 @click.option("--ssl-client-ca", type=_FILE, help="Authorities whose certificates clients must have, as PEM.")
@@ -148,7 +149,7 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
       modelreg serve fraud=s3://models/fraud/1.0.0 iris=iris.skops
       modelreg serve my_model:MyModel --name fraud --workers 2
     """
-    _set_up_logging(access_log=options["access_log"])
+    _set_up_logging(options["log_config_file"], access_log=options["access_log"])
     try:
         from modelreg.serving import ModelRepository, ModelServer
     except ImportError as error:
@@ -196,13 +197,10 @@ def _describe(uri: StorageURI) -> Any:
 
 def _server_options(options: dict[str, Any], repository: ModelRepository) -> dict[str, Any]:
     """Return the arguments of the server: what goes by the same name, and what does not."""
-    from modelreg.config import ServingSettings
-
-    settings = ServingSettings.from_env()
     same = (
         *("host", "http_port", "grpc_port", "enable_grpc", "workers", "max_threads", "max_concurrency", "max_queue"),
-        *("deadline_s", "enable_repository_api", "access_log", "ssl_client_ca", "timeout_keep_alive", "grace_period"),
-        *("drain_delay_s", "max_message_bytes"),
+        *("deadline_s", "enable_repository_api", "access_log", "ssl_certfile", "ssl_keyfile", "ssl_client_ca"),
+        *("timeout_keep_alive", "grace_period", "drain_delay_s", "max_message_bytes"),
     )
     arguments = {name: options[name] for name in same}
     if options["max_body_bytes"] is not None:
@@ -212,8 +210,6 @@ def _server_options(options: dict[str, Any], repository: ModelRepository) -> dic
         "registered_models": repository,
         "batching": _batching(options),
         "predictor_config": _predictor(options),
-        "ssl_certfile": options["ssl_certfile"] or settings.certfile,
-        "ssl_keyfile": options["ssl_keyfile"] or settings.keyfile,
     }
 
 
@@ -244,8 +240,15 @@ def _addresses(host: str, http_port: int, grpc_port: int | None) -> str:
     return f"answering over REST on {host}:{http_port}{over_grpc}; stop it with Ctrl-C"
 
 
-def _set_up_logging(*, access_log: bool) -> None:
+def _set_up_logging(config: Path | None, *, access_log: bool) -> None:
     """Let the server's log be seen on stderr: what went wrong, and each request where that is asked for."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    from modelreg.config import ServingSettings
+    from modelreg.serving.logging import configure_logging
+
+    if config is not None:
+        configure_logging(config)
+    else:
+        level = ServingSettings.from_env().log_level or "WARNING"
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=level)
     if access_log:
         logging.getLogger("modelreg.serving.access_log").setLevel(logging.INFO)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelreg.client.grpc_inference import InferenceGRPCClient
     from modelreg.client.rest_inference import InferenceRESTClient, RESTConfig
-    from modelreg.serving import errors
+    from modelreg.serving import errors, logging, model_server
     from modelreg.serving.batching import BatchSettings
     from modelreg.serving.dataplane import DataPlane
     from modelreg.serving.model import Model
@@ -47,6 +47,8 @@ __all__ = [
     "RESTConfig",
     "RequestedOutput",
     "errors",
+    "logging",
+    "model_server",
 ]
 
 # name -> module that holds it; a name that is a module itself has its own path
@@ -66,6 +68,8 @@ _EXPORTS = {
     "RESTConfig": "modelreg.client.rest_inference",
     "RequestedOutput": "modelreg.types.inference",
     "errors": "modelreg.serving.errors",
+    "logging": "modelreg.serving.logging",
+    "model_server": "modelreg.serving.model_server",
 }
 
 

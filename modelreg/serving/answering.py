@@ -27,7 +27,7 @@ from modelreg.serving.handler_threads import HandlerThreads, LoopThread
 from modelreg.serving.metrics import Metrics
 from modelreg.serving.model import BatchSettings
 from modelreg.serving.repository import ModelRepository
-from modelreg.serving.running import Call, Handlers, run, run_on_loop
+from modelreg.serving.running import Call, Handlers, resolved, run, run_on_loop
 from modelreg.serving.served import Served
 
 _log = logging.getLogger(__name__)
@@ -106,11 +106,16 @@ class Answering:
             )
 
     def warm_up(self, served: Served) -> None:
-        """Have a model that is not in use yet answer what it wants to be warmed up with.
+        """Have a model that is not in use yet start its engine, and answer what it wants to be warmed up with.
 
         Raises:
-            Exception: What its handlers raise.
+            ModelNotReady: Its engine did not make it ready.
+            Exception: What its engine or its handlers raise.
         """
+        if getattr(served.model, "engine", False):
+            resolved(served.model.start_engine(), self._loop)
+            if not served.ready:
+                raise ModelNotReady(served.name, "its start_engine() did not make it ready")
         for payload in getattr(served.model, "warm_up", list)():
             run(served.handlers, Call(served.name, served.version, payload, {}, protocol=""), self._loop)
 

@@ -14,6 +14,10 @@ from modelreg.exceptions import (
 
 #: KServe's name for files of a model that are not there.
 ModelMissingError = ObjectNotFound
+#: KServe's name for what :meth:`~modelreg.serving.ModelServer.start` raises where a model could not be loaded.
+NoModelReady = ModelNotReady
+#: KServe's name for a server that cannot answer whether it lives; one that cannot does not answer.
+ServerNotLive = ServerNotReady
 
 __all__ = [
     "InferenceError",
@@ -21,6 +25,8 @@ __all__ = [
     "ModelMissingError",
     "ModelNotFound",
     "ModelNotReady",
+    "NoModelReady",
+    "ServerNotLive",
     "ServerNotReady",
     "UnsupportedProtocol",
 ]

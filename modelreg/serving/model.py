@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -33,6 +34,13 @@ class BatchSettings:
             raise InvalidInput(f"max_latency_ms must be at least 0, not {self.max_latency_ms}")
 
 
+class InferenceVerb(Enum):
+    """What a model is asked for when it is called; the names are KServe's."""
+
+    EXPLAIN = 1
+    PREDICT = 2
+
+
 class Model:
     """A model behind the server. Override :meth:`predict`, and whichever other handler you need.
 
@@ -40,7 +48,8 @@ class Model:
     ``max_concurrency = 1`` where ``predict`` cannot stand that. Those that are ``async def`` run on one event loop, so
     they must not compute for long. A handler may leave out the parameters at the end that it does not need.
 
-    The handlers of this class can be awaited, as ``await super().predict(payload, headers)``.
+    The handlers of this class can be awaited, as ``await super().predict(payload, headers)``. So can the model itself:
+    ``await model(payload, headers)`` runs its handlers one after the other, without a server, as a test may want it.
 
     Args:
         name: Name under which the server answers for it.
@@ -66,6 +75,8 @@ class Model:
     max_concurrency: int | None = None
     #: How requests are answered together; ``None`` for the server's setting.
     batching: BatchSettings | None = None
+    #: Whether :meth:`start_engine` must have run before the model can answer.
+    engine: bool = False
 
     def __init__(
         self,
@@ -88,6 +99,30 @@ class Model:
         self.predictor_config = predictor_config
         self.required_response_headers = return_response_headers
 
+    async def __call__(
+        self,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        verb: InferenceVerb = InferenceVerb.PREDICT,
+    ) -> tuple[Any, dict[str, str]]:
+        """Return what the handlers make of a request, and the headers that they give the answer.
+
+        They run on the event loop of whoever awaits this, plain ones as well: nothing of the server is between.
+
+        Args:
+            body: An ``InferRequest``, or the decoded JSON of V1.
+            headers: Headers of the request, their names in lower case.
+            verb: Which of ``predict`` and ``explain`` is asked for.
+
+        Raises:
+            Exception: What a handler raises.
+        """
+        from modelreg.serving.running import Call, bind, run_on_loop
+
+        explain = verb is InferenceVerb.EXPLAIN
+        call = Call(self.name, self.version, body, {} if headers is None else headers, protocol="", explain=explain)
+        return await run_on_loop(bind(self), call), call.response_headers
+
     def load(self) -> bool:
         """Load what the model needs, set ``ready``, and return it; called once, before the first request."""
         self.ready = True
@@ -95,6 +130,15 @@ class Model:
 
     def start(self) -> None:
         """Do what must be done in the process that serves, after :meth:`load`; nothing by default."""
+
+    def start_engine(self) -> Any:
+        """Start what answers in the model's place, where ``engine`` is true; after :meth:`start`, before a request.
+
+        It may be ``async def``; it then runs on the event loop of the handlers. It is waited for, so what must go on is
+        left to a task. The model must be ``ready`` afterwards.
+        """
+        self.ready = True
+        return _awaitable(None)
 
     def warm_up(self) -> Iterable[Any]:
         """Return payloads that the handlers answer after :meth:`load`, before the first request; none by default.
@@ -105,6 +149,10 @@ class Model:
 
     def stop(self) -> None:
         """Let go of what :meth:`load` and :meth:`start` took; called after the last request of the model."""
+        self.ready = False
+
+    def stop_engine(self) -> None:
+        """End what :meth:`start_engine` began, where ``engine`` is true; called after :meth:`stop`."""
         self.ready = False
 
     def healthy(self) -> Any:

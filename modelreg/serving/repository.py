@@ -54,6 +54,10 @@ class ModelRepository:
         self._failed: dict[str, str] = {}
         self._unloaded: dict[str, list[Any]] = {}
 
+    def set_models_dir(self, models_dir: str | Path) -> None:
+        """Look for models in another folder from now on; the name is KServe's."""
+        self.models_dir = Path(models_dir)
+
     def get_model(self, name: str, version: str | None = None) -> Any | None:
         """Return the model of that name in that version (``None``: the newest), or ``None`` where there is none."""
         served = self.find(name, version)

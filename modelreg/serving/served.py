@@ -95,10 +95,15 @@ class Served:
         self.reason = ""
 
     def _made_ready(self, loaded: object) -> bool:
-        # KServe's models set the attribute, return it, or do both.
-        if not (self.ready or loaded):
+        # KServe's models set the attribute, return it, or do both; those with an engine may leave it to that.
+        made_ready = bool(self.ready or loaded)
+        if not (made_ready or self._has_engine):
             raise ModelNotReady(self.name, "its load() did not make it ready")
-        return True
+        return made_ready
+
+    @property
+    def _has_engine(self) -> bool:
+        return bool(getattr(self.model, "engine", False))
 
     def retire(self, timeout_s: float | None = RETIRE_S, *, stop: bool = True) -> bool:
         """Let no request use the model any more, wait for those that do, and stop it.
@@ -122,13 +127,12 @@ class Served:
         return unused
 
     def _stop(self) -> None:
-        if (stop := getattr(self.model, "stop", None)) is None:
-            return
-        try:
-            stop()
-        except Exception:  # noqa: BLE001 - a model's own bug, and logged
-            # It is out of service already, and the others must still be stopped.
-            _log.exception("stop() of model %s failed", self.name)
+        for name in ("stop", "stop_engine") if self._has_engine else ("stop",):
+            try:
+                getattr(self.model, name, nothing)()
+            except Exception:  # noqa: BLE001, PERF203 - a model's own bug, and logged
+                # It is out of service already, and the rest must still be stopped.
+                _log.exception("%s() of model %s failed", name, self.name)
 
 
 def nothing(*_: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from modelreg.config import ServingSettings
 from modelreg.exceptions import InvalidInput
 from modelreg.serving.access_log import log_request
 from modelreg.serving.bodies import BodyLimits
@@ -46,7 +47,8 @@ class RunningServer:
 class ModelServer:
     """Serves models over REST (V2 and V1) and gRPC.
 
-    The arguments up to ``ssl_keyfile`` are those of KServe's ``ModelServer``.
+    The arguments up to ``ssl_keyfile`` are those of KServe's ``ModelServer``. What is said of TLS and of events by
+    KServe's variables of the environment holds where no argument says otherwise.
 
     Args:
         http_port: Port of the REST server; 0 for any that is free. By default 8080, or 8443 with TLS.
@@ -65,7 +67,8 @@ class ModelServer:
         grace_period: Seconds that requests under way have to end once the server is told to stop.
         predictor_config: Given to models that have none of their own.
         ssl_certfile: File with the certificate of the server, as PEM; TLS is spoken where it and the key are given.
-        ssl_keyfile: File with its private key, as PEM.
+            By default what ``KSERVE_TLS_CERT_FILE`` names.
+        ssl_keyfile: File with its private key, as PEM; by default what ``KSERVE_TLS_KEY_FILE`` names.
         host: Name or address of the interface to listen on; by default all of IPv4's.
         ssl_client_ca: File with the authorities whose certificates clients must have, as PEM.
         ssl_keyfile_password: Password of the private key.
@@ -77,7 +80,7 @@ class ModelServer:
         batching: How requests are answered together, for models without a setting of their own.
         enable_repository_api: Whether clients may load and unload models.
         access_log: Whether to log a line for each request, or what to call with a record of it.
-        events: How answers to CloudEvents are made.
+        events: How answers to CloudEvents are made; by default as ``CE_TYPE``, ``CE_SOURCE`` and ``CE_MERGE`` say.
         drain_delay_s: Seconds for which a server that was told to stop goes on as before, but for its readiness, so
             that load balancers notice.
 
@@ -129,7 +132,13 @@ class ModelServer:
     ) -> None:
         if workers < 1:
             raise InvalidInput(f"there must be at least one worker, not {workers}")
-        tls = _tls(ssl_certfile, ssl_keyfile, ssl_client_ca, ssl_keyfile_password)
+        environment = ServingSettings.from_env()
+        tls = _tls(
+            ssl_certfile or environment.certfile,
+            ssl_keyfile or environment.keyfile,
+            ssl_client_ca,
+            ssl_keyfile_password,
+        )
         self.registered_models = ModelRepository() if registered_models is None else registered_models
         self.host = host
         self.http_port = http_port if http_port is not None else _HTTP_PORT if tls is None else _HTTPS_PORT
@@ -148,7 +157,7 @@ class ModelServer:
             batching=batching,
             enable_repository_api=enable_repository_api,
             access_log=_access_log(access_log or access_log_format is not None),
-            events=EventAnswers() if events is None else events,
+            events=_events(environment) if events is None else events,
             keep_alive_s=timeout_keep_alive,
             grace_s=grace_period,
             drain_delay_s=drain_delay_s,
@@ -261,6 +270,11 @@ def _tls(
     if certfile is None or keyfile is None:
         raise InvalidInput("TLS needs both a certificate and its key")
     return TLSSettings(certfile, keyfile, client_ca, password)
+
+
+def _events(environment: ServingSettings) -> EventAnswers:
+    answers = EventAnswers(source=environment.event_source, merge=environment.merge_events)
+    return answers if environment.event_type is None else attrs.evolve(answers, type=environment.event_type)
 
 
 def _access_log(wanted: AccessLogging) -> Callable[[dict[str, Any]], None] | None:

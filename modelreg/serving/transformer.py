@@ -66,6 +66,26 @@ class PredictorConfig:
         """Its address over REST."""
         return f"{'https' if self.predictor_use_ssl else 'http'}://{self.predictor_host}"
 
+    @property
+    def protocol(self) -> str:
+        """Another name of ``predictor_protocol``, KServe's."""
+        return self.predictor_protocol
+
+    @property
+    def timeout(self) -> float:
+        """Another name of ``predictor_request_timeout_seconds``, KServe's."""
+        return self.predictor_request_timeout_seconds
+
+    @property
+    def retries(self) -> int:
+        """Another name of ``predictor_request_retries``, KServe's."""
+        return self.predictor_request_retries
+
+    @property
+    def use_ssl(self) -> bool:
+        """Another name of ``predictor_use_ssl``, KServe's."""
+        return self.predictor_use_ssl
+
 
 class Predictor(Protocol):
     """What answers in a transformer's place. It may be used from any thread."""

@@ -42,7 +42,7 @@ def test_kserves_flags_are_taken():
         *(
             "--grpc_max_receive_message_length=1024",
             "--enable_docs_url=true",
-            "--log_config_file=x",
+            f"--log_config_file={__file__}",
             "--event-loop=auto",
         ),
         *("--timeout-keep-alive=5", "--configure_logging=false", "--max_asyncio_workers=3", "--nthread=1"),

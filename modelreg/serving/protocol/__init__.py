@@ -1,0 +1,1 @@
+"""The place of ``kserve.protocol``, for programs that import from there."""

@@ -1,0 +1,1 @@
+"""The place of ``kserve.utils``: what handlers written for KServe make their answers with."""
