@@ -42,7 +42,10 @@ def redact_url(url: str) -> str:
 
 
 def _clean_netloc(parts: SplitResult) -> str:
-    _, at, host = parts.netloc.rpartition("@")
+    user, at, host = parts.netloc.rpartition("@")
+    if parts.scheme == "model-registry" and ":" not in user and not parts.path:
+        # A model and its alias; nobody logs in there.
+        return parts.netloc
     return f"{REDACTED}@{host}" if at else host
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import attrs
 
-from modelreg.client.operations import ADDITIONS, Operations, quoted
+from modelreg.client.operations import ADDITIONS, Operations, quoted, read_resource
 from modelreg.exceptions import NotFound, ServerError
 from modelreg.types.artifacts import Artifact
-from modelreg.wire.custom_properties import unstructure_double
+from modelreg.types.base import MetadataValue
+from modelreg.types.models import RegisteredModel
+from modelreg.wire.custom_properties import unstructure_double, unstructure_properties
 from modelreg.wire.registry_json import unstructure_upsert
 
 
@@ -88,6 +90,27 @@ class Additions(Operations):
         path = f"{ADDITIONS}/experiment_runs/{quoted(run_id)}/batch"
         answer = self._session.post(path, body, repeatable=True)
         return BatchResult(int(answer["metrics"]), int(answer["artifacts"]))
+
+    def change_registered_model_properties(
+        self, id: str, changes: Mapping[str, MetadataValue | None], *, expected: Mapping[str, MetadataValue | None]
+    ) -> RegisteredModel:
+        """Return a model after some of its custom properties were changed, all at once, where others are as expected.
+
+        Args:
+            id: The model.
+            changes: What to write by name; ``None`` removes a property.
+            expected: What must hold for that by name; ``None``: the property must be absent.
+
+        Raises:
+            UnsupportedType: A value is of a kind or size that the registry cannot hold.
+            NotFound: There is none of that id.
+            Conflict: A property is not what was expected; nothing was changed.
+            StoreError: The registry failed, or cannot compare before it writes.
+        """
+        body = {"expected": _properties(expected), "changes": _properties(changes)}
+        self._require("properties", "cannot compare before it writes")
+        answer = self._session.post(f"{ADDITIONS}/registered_models/{quoted(id)}/properties", body)
+        return read_resource(RegisteredModel, answer)
 
     def delete_registered_model(self, id: str) -> None:
         """Delete a model with its versions and their artifacts, for good.
@@ -185,3 +208,8 @@ class Additions(Operations):
 def _double(value: Any) -> Any:
     # Already as on the wire, where it comes from a file.
     return value if isinstance(value, str) else unstructure_double(value)
+
+
+def _properties(values: Mapping[str, MetadataValue | None]) -> dict[str, Any]:
+    given = unstructure_properties({name: value for name, value in values.items() if value is not None})
+    return {name: given.get(name) for name in values}

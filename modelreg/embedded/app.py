@@ -14,6 +14,7 @@ from modelreg.embedded import entities
 from modelreg.embedded.endpoints import (
     Artifacts,
     Children,
+    CustomProperties,
     Deletion,
     Finder,
     History,
@@ -98,6 +99,8 @@ def _add_additions(app: RegistryApp, registry: Registry) -> None:
     for collection in (*COLLECTIONS, entities.SERVE_MODELS):
         app.add_route(f"{ADDITIONS}/{collection.path}/{{id}}", Deletion(registry, collection))
     app.add_route(f"{ADDITIONS}/experiment_runs/{{id}}/batch", RunBatch(registry))
+    models = entities.REGISTERED_MODELS
+    app.add_route(f"{ADDITIONS}/{models.path}/{{id}}/properties", CustomProperties(registry, models))
     info = Info(registry)
     app.add_route(f"{ADDITIONS}/info", info)
     app.add_route("/openapi.json", info, suffix="openapi")

@@ -23,11 +23,12 @@ from modelreg.embedded.json_body import (
 )
 from modelreg.embedded.listing import Listing, read_listing
 from modelreg.embedded.points import Series
+from modelreg.embedded.properties import read_property_changes
 from modelreg.embedded.rules import Registry
 from modelreg.exceptions import BadRequest
 
 #: What the additions to the contract can do, for clients that ask.
-FEATURES = ("delete", "batch")
+FEATURES = ("delete", "batch", "properties")
 #: Longest request body, in bytes, and most steps that a history may be asked for at once.
 MAX_BODY = 128 * 1024 * 1024
 MAX_STEPS = 10_000
@@ -225,6 +226,19 @@ class RunBatch:
         """Write it."""
         metrics, artifacts = self._registry.write_batch(_id(id), read_batch(_body(req)))
         send(resp, json.dumps({"metrics": metrics, "artifacts": artifacts}))
+
+
+class CustomProperties:
+    """Some custom properties of a resource, to be changed if they are what the client saw."""
+
+    def __init__(self, registry: Registry, collection: Collection) -> None:
+        self._registry = registry
+        self._collection = collection
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
+        """Change them."""
+        wanted = read_property_changes(_body(req))
+        send(resp, self._registry.change_properties(self._collection, _id(id), wanted))
 
 
 class Info:

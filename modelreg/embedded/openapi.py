@@ -180,6 +180,16 @@ def _addition_paths() -> JSON:
             body="RunBatch",
         ),
     }
+    models = entities.REGISTERED_MODELS
+    paths[f"{ADDITIONS}/{models.path}/{{{models.id_label}}}/properties"] = {
+        "parameters": [_path_id(models)],
+        "post": _operation(
+            "changeRegisteredModelProperties",
+            "Change some custom properties of a registered model, if others are what is expected",
+            *("RegisteredModel", "404", "409"),
+            body="PropertyChanges",
+        ),
+    }
     paths[f"{ADDITIONS}/info"] = {"get": _operation("getInfo", "Tell what this server is and can do", "Info")}
     return paths
 
@@ -292,10 +302,20 @@ def _addition_schemas() -> JSON:
         "items": {"nullable": True},
         "description": "Value (a number, NaN or an infinity), then step and timestamp in milliseconds or null.",
     }
+    values = {"type": "object", "additionalProperties": {"nullable": True, "allOf": [_ref("MetadataValue")]}}
     metric = _object({"name": text, "points": {"type": "array", "items": point}}, ["name", "points"])
     return {
         "Error": _object({"code": text, "message": text}, ["code", "message"]),
         "Info": _object({"name": text, "version": text, "features": {"type": "array", "items": text}}, ["name"]),
+        "PropertyChanges": _object(
+            {
+                "expected": {
+                    **values,
+                    "description": "What must hold for a change; null: the property must be absent.",
+                },
+                "changes": {**values, "description": "What is to hold then; null removes the property."},
+            }
+        ),
         "RunBatch": _object(
             {
                 "metrics": {"type": "array", "items": metric},

@@ -20,6 +20,7 @@ from modelreg.embedded.entities import (
 )
 from modelreg.embedded.listing import Listing, render_page
 from modelreg.embedded.points import Series
+from modelreg.embedded.properties import PropertyChanges, change_properties
 from modelreg.embedded.store import Store, render_row
 from modelreg.exceptions import BadRequest, Conflict, DuplicateError, NotFound
 
@@ -178,6 +179,20 @@ class Registry:
             return resources.change(store, resource, changes, now=self._clock()).json()
 
         return self._write(work, taken=resources.taken(collection.kinds[0], changes))
+
+    def change_properties(self, collection: Collection, id: int, wanted: PropertyChanges) -> str:
+        """Return a resource after changing some of its custom properties, if others are what the client expects.
+
+        Raises:
+            NotFound: The collection has none with that id.
+            Conflict: A property is not what was expected; nothing was changed.
+        """
+
+        def work(store: Store) -> str:
+            resource = resources.existing(store, collection, id, to_change=True)
+            return change_properties(store, resource, wanted, now=self._clock()).json()
+
+        return self._write(work, taken="")
 
     def delete(self, collection: Collection, id: int) -> None:
         """Delete a resource and all that belongs to it.

@@ -66,7 +66,7 @@ class StorageURI(NamedTuple):
 
     Attributes:
         scheme: Lower case, aliases resolved (``gcs`` is ``gs``; ``abfs``, ``abfss`` and Azure's https are ``az``).
-        bucket: Bucket, container, volume claim or host; empty for local paths.
+        bucket: Bucket, container, volume claim, repository or host; empty for local paths.
         path: What follows, without a leading ``/``; the whole path for local files; escaped for ``http(s)``.
         options: Options of the URI by their canonical name (``endpoint``, ``region``, ``version``, ``account``, ...).
         normalised: One spelling for all URIs that mean the same, without credentials.
@@ -94,7 +94,7 @@ class StorageURI(NamedTuple):
     @property
     def name(self) -> str:
         """The last segment of the path, unescaped; the bucket where there is no path."""
-        last = self.path.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.bucket
+        last = (self.path.replace("\\", "/").rstrip("/") or self.bucket).rpartition("/")[2]
         return unquote(last) if self.scheme in {"http", "https"} else last
 
 
@@ -310,6 +310,25 @@ def _parse_pvc(text: str, rest: str) -> StorageURI:
     return StorageURI("pvc", name, path, _NO_OPTIONS, normalised, normalised)
 
 
+def _parse_registered(text: str, rest: str) -> StorageURI:
+    base, question, query = rest.partition("?")
+    first, _, path = base.partition("/")
+    # model-registry://fraud@champion has an alias; an '@' before a host, or with a ':' before it, has credentials.
+    if "@" in first and (path or ":" in first):
+        raise InvalidURI(
+            f"the URI {redact_url(text)!r} has credentials before its host, or both an alias and a version",
+            next_step="write MODEL@ALIAS or MODEL/VERSION; the token of a registry is never part of its URIs",
+        )
+    normalised = f"model-registry://{base}{question}{_public_query(query)}"
+    return StorageURI("model-registry", first, path, _NO_OPTIONS, normalised, normalised)
+
+
+def _parse_hub(text: str, rest: str) -> StorageURI:
+    from modelreg.storage.hub_uri import parse_hub_uri
+
+    return parse_hub_uri(text, rest)
+
+
 def _parse_other(text: str, rest: str) -> StorageURI:
     scheme = text.partition(":")[0].lower()
     authority, _, path = rest.partition("/")
@@ -331,5 +350,7 @@ _PARSERS: Mapping[str, Callable[[str, str], StorageURI]] = {
     "http": _parse_http,
     "https": _parse_http,
     "file": _parse_file,
+    "hf": _parse_hub,
+    "model-registry": _parse_registered,
     "pvc": _parse_pvc,
 }

@@ -3,6 +3,7 @@
 The names are those of Kubeflow's ``model_registry.types``, and more.
 """
 
+from modelreg.types.aliases import Alias, AliasChange
 from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, Metric, ModelArtifact, Parameter
 from modelreg.types.base import (
     BaseResource,
@@ -35,6 +36,8 @@ from modelreg.types.states import (
 )
 
 __all__ = [
+    "Alias",
+    "AliasChange",
     "Artifact",
     "ArtifactState",
     "ArtifactTypeQueryParam",

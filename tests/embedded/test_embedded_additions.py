@@ -162,7 +162,7 @@ def test_the_published_document_names_each_operation_once_and_every_reference_le
         if method != "parameters"
     ]
     assert published == document()
-    assert len(operations) == len(set(operations)) == 70
+    assert len(operations) == len(set(operations)) == 71
     assert [reference for reference in _references(published) if not _leads_somewhere(published, reference)] == []
 
 
@@ -179,3 +179,45 @@ def _leads_somewhere(node: Any, reference: str) -> bool:
             return False
         node = node[part]
     return True
+
+
+def text(value: str) -> dict[str, str]:
+    return {"metadataType": "MetadataStringValue", "string_value": value}
+
+
+class TestProperties:
+    """Custom properties that are changed where they are what the client saw."""
+
+    @pytest.fixture
+    def model(self, ask: Any) -> str:
+        return ask.made("/registered_models", name="model", customProperties={"a": text("1"), "b": text("2")})
+
+    def test_those_that_are_named_change_and_the_others_stay(self, ask: Any, model: str) -> None:
+        body = {"expected": {"a": text("1"), "c": None}, "changes": {"a": None, "c": text("3")}}
+
+        status, answer = ask.own("POST", f"/registered_models/{model}/properties", body)
+
+        assert (status, answer["name"], answer["customProperties"]) == (200, "model", {"b": text("2"), "c": text("3")})
+        assert ask("GET", f"/registered_models/{model}")[1] == answer
+
+    def test_nothing_is_changed_where_another_writer_was_first(self, ask: Any, model: str) -> None:
+        for expected in ({"a": text("0")}, {"a": None}, {"c": text("1")}, {"a": text("1"), "b": text("0")}):
+            body = {"expected": expected, "changes": {"a": text("9")}}
+            assert ask.own("POST", f"/registered_models/{model}/properties", body)[0] == 409
+
+        assert ask("GET", f"/registered_models/{model}")[1]["customProperties"] == {"a": text("1"), "b": text("2")}
+
+    @pytest.mark.parametrize(
+        "body", [{"expected": 1}, {"changes": []}, {"changes": {"a": 1}}, {"changes": {"": text("1")}}, {"other": {}}]
+    )
+    def test_changes_that_cannot_be_used_are_refused(self, ask: Any, model: str, body: Any) -> None:
+        assert ask.own("POST", f"/registered_models/{model}/properties", body)[0] == 400
+
+    def test_a_model_that_is_not_there_is_not_found(self, ask: Any) -> None:
+        assert ask.own("POST", "/registered_models/77/properties", {})[0] == 404
+
+    def test_a_filter_finds_what_was_changed(self, ask: Any, model: str) -> None:
+        ask.own("POST", f"/registered_models/{model}/properties", {"changes": {"a": None, "c": text("3")}})
+
+        assert ask.names("/registered_models", filterQuery="c = '3'") == ["model"]
+        assert ask.names("/registered_models", filterQuery="a = '1'") == []
