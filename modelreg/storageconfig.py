@@ -65,6 +65,7 @@ class TransferSettings:
     Attributes:
         concurrency: Requests at once, over all files of one transfer.
         part_bytes: Length of the ranges that a large file is read and written in, in bytes.
+        multipart_bytes: Largest size in bytes of a file that is written in one request; ``None``: one part.
         small_bytes: Largest size in bytes of a file that is read whole, in memory.
         stall_timeout_s: Seconds without a single byte after which a read is given up.
         connect_timeout_s: Seconds that making a connection may take.
@@ -76,6 +77,7 @@ class TransferSettings:
 
     concurrency: int = attrs.field(default=8, validator=attrs.validators.ge(1))
     part_bytes: int = attrs.field(default=16 << 20, validator=attrs.validators.ge(1))
+    multipart_bytes: int | None = None
     small_bytes: int = 4 << 20
     stall_timeout_s: float = 60.0
     connect_timeout_s: float = 10.0

@@ -6,19 +6,21 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
+from modelreg.exceptions import StoreError
 from modelreg.registry.part import RegistryPart
-from modelreg.registry.registration import IfExists, Registration, find_complete, register
-from modelreg.types.artifacts import ModelArtifact
+from modelreg.registry.registration import IfExists, Registration, check_place, find_complete, register
+from modelreg.types.artifacts import DIGEST_PROPERTY, SIZE_PROPERTY, ModelArtifact
 from modelreg.types.base import CustomProperties, SupportedTypes
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.utils import OCIParams, S3Params
 
-#: The custom properties of a model artifact in which an upload records what it stored.
-DIGEST_PROPERTY = "modelreg.digest"
-SIZE_PROPERTY = "modelreg.size"
+if TYPE_CHECKING:
+    from modelreg.client.api import RegistryAPI
+    from modelreg.storage import PushResult
 
 # The registry's integers have 32 bits.
 _INTEGERS = range(2**31)
@@ -130,16 +132,17 @@ class RegisteringMethods(RegistryPart):
     ) -> RegisteredModel:
         """Return the model, once its files are stored and it has a new version of them.
 
-        The digest and the size of what was stored are recorded with the artifact, as the custom properties
-        ``modelreg.digest`` and ``modelreg.size``, so that a fetch can verify it. A version that is complete is found
-        before anything is stored: its files are not overwritten. After an error the same call again does what is
-        missing.
+        The files are read and hashed first. What was registered is never overwritten: a version that is complete, and a
+        place where another artifact has other files, are refused before a byte is sent. Digest and size are recorded
+        with the artifact, as the custom properties ``modelreg.digest`` and ``modelreg.size``, so that a fetch verifies
+        what it gets. Where the registry fails after the files are stored, the error says where they are; the same call
+        again registers them.
 
         Args:
             name: Name of the model; it is created where there is none.
             model_files_path: The file or folder to store.
-            upload_params: Where to store it: a URI of any storage that can be written, or the predecessor's
-                :class:`~modelreg.utils.S3Params`.
+            upload_params: Where to store it: a URI of any storage that can be written,
+                :class:`~modelreg.utils.S3Params` or :class:`~modelreg.utils.OCIParams`.
             version: Name of the version, new to the model.
             model_format_name: Name of the format, such as ``onnx``.
             model_format_version: Version of the format.
@@ -154,12 +157,27 @@ class RegisteringMethods(RegistryPart):
             if_exists: What to do where the version exists with its artifact: ``"error"``, or ``"reuse"`` it as it is.
 
         Raises:
-            InvalidInput: If an argument cannot be used; nothing was stored or sent.
-            DuplicateError: If the model has that version, and ``if_exists`` is ``"error"``; nothing was stored.
-            StorageError: If the storage fails.
+            InvalidInput: If an argument cannot be used, the files change while they are read, or other files are at
+                the place; nothing was registered.
+            DuplicateError: If the model has that version, and ``if_exists`` is ``"error"``, or another artifact has
+                its files at the place.
+            StorageError: If the storage fails; nothing was registered.
             StoreError: If the registry fails.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> folder = pathlib.Path(tempfile.mkdtemp())
+            >>> weights = folder / "weights.bin"
+            >>> _ = weights.write_bytes(b"1234")
+            >>> from modelreg import ModelRegistry
+            >>> with ModelRegistry() as registry:
+            ...     model = registry.upload_artifact_and_register_model(
+            ...         "fraud", weights, (folder / "store" / "1.0.0.bin").as_uri(), "1.0.0", "raw", "1"
+            ...     )
+            ...     registry.get_model_artifact("fraud", "1.0.0").custom_properties["modelreg.size"]
+            4
         """
-        from modelreg.registry.uploading import upload
+        from modelreg.registry.uploading import destination
 
         source = Path(model_files_path)
         artifact = ModelArtifact(
@@ -184,10 +202,13 @@ class RegisteringMethods(RegistryPart):
         complete = find_complete(self.api, wanted)
         if complete is not None:
             return complete
-        stored = upload(source, upload_params)
-        recorded: CustomProperties = {DIGEST_PROPERTY: stored.digest, SIZE_PROPERTY: _size(stored.size)}
-        artifact = attrs.evolve(artifact, uri=stored.uri, custom_properties=recorded)
-        return register(self.api, attrs.evolve(wanted, artifact=artifact))
+        target = destination(source, upload_params)
+        staged = target.stage(source)
+        check_place(self.api, target.uri, staged.digest)
+        target.check(source, staged)
+        stored = target.store(source, staged)
+        artifact = attrs.evolve(artifact, uri=stored.uri, custom_properties=recorded_properties(stored))
+        return _registered(self.api, attrs.evolve(wanted, artifact=artifact))
 
     def _registration(
         self,
@@ -214,8 +235,22 @@ class RegisteringMethods(RegistryPart):
         )
 
 
-def _size(size: int) -> int | float:
-    return size if size in _INTEGERS else float(size)
+def recorded_properties(stored: PushResult) -> CustomProperties:
+    """Return the custom properties by which an artifact tells what was stored."""
+    return {
+        DIGEST_PROPERTY: stored.digest,
+        SIZE_PROPERTY: stored.size if stored.size in _INTEGERS else float(stored.size),
+    }
+
+
+def _registered(api: RegistryAPI, wanted: Registration) -> RegisteredModel:
+    """Register what is stored already; an error says where that is."""
+    try:
+        return register(api, wanted)
+    except StoreError as error:
+        there = f"the files are stored at {wanted.artifact.uri}"
+        error.next_step = f"{error.next_step}; {there}" if error.next_step else f"{there}: the same call registers them"
+        raise
 
 
 def _renamed_description(version_description: str | None, description: str | None) -> str | None:

@@ -1,53 +1,189 @@
-"""Where files of runs go: any storage that can be written, by its URI or by the predecessor's upload parameters."""
+"""Where files go that are uploaded: any storage that can be written, by its URI or by the predecessor's parameters."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from modelreg.exceptions import InvalidInput
+from modelreg.exceptions import AccessDenied, InvalidInput, ObjectNotFound
 from modelreg.utils import S3Params
 
 if TYPE_CHECKING:
     from modelreg.storage import PushResult
+    from modelreg.storage.backends import Backend
+    from modelreg.storage.model import UploadedFile
+    from modelreg.storage.uri import StorageURI
     from modelreg.storageconfig import StorageSettings
 
+_logger = logging.getLogger(__name__)
 
-def upload(source: Path, destination: Any) -> PushResult:
+# What S3 takes for a part, besides the last: the predecessor's defaults are below it, and were raised to it as well.
+_LEAST_PART_BYTES = 5 << 20
+
+
+@attrs.frozen
+class Staged:
+    """What was read and hashed before a byte of it is sent.
+
+    Attributes:
+        files: Every file, sorted by path.
+        digest: ``sha256:<hex>`` that whoever fetches it will find.
+    """
+
+    files: tuple[UploadedFile, ...]
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+class Destination(Protocol):
+    """Where an upload goes."""
+
+    @property
+    def uri(self) -> str:
+        """Where the files will be, without credentials."""
+        ...
+
+    def stage(self, source: Path) -> Staged:
+        """Read and hash what is to be stored; nothing is sent."""
+        ...
+
+    def check(self, source: Path, staged: Staged) -> None:
+        """Refuse to store among files that do not belong to what was staged."""
+        ...
+
+    def store(self, source: Path, staged: Staged | None = None) -> PushResult:
+        """Store it, and return what was stored; what is not as it was staged is refused."""
+        ...
+
+
+def destination(source: Path, params: Any) -> Destination:
+    """Return where ``params`` say that a file or folder goes.
+
+    Args:
+        source: The file or folder.
+        params: URI to store it under, :class:`~modelreg.utils.S3Params`.
+
+    Raises:
+        InvalidInput: It is none of these, or a setting cannot be meant.
+    """
+    from modelreg.storage import parse_uri
+    from modelreg.storageconfig import StorageSettings
+
+    settings = StorageSettings.from_env()
+    if isinstance(params, S3Params):
+        settings = s3_settings(settings, params)
+        params = s3_destination(source, params, endpoint=settings.s3.endpoint, region=settings.s3.region)
+    if not isinstance(params, str):
+        raise InvalidInput(
+            f"cannot upload to a {type(params).__name__}", next_step="give a URI or S3Params as upload_params"
+        )
+    return StorageDestination(parse_uri(params), settings)
+
+
+def upload(source: Path, params: Any) -> PushResult:
     """Store a file or folder, and return what was stored.
 
     Args:
         source: The file or folder.
-        destination: URI to store it under, or :class:`~modelreg.utils.S3Params`.
+        params: Where, as :func:`destination` takes it.
 
     Raises:
-        InvalidInput: The destination is neither.
+        InvalidInput: The destination cannot be used, or the source changed meanwhile.
         StorageError: The storage failed, or cannot be written.
     """
-    from modelreg.cache.manifests import Entry, pushed_digest
-    from modelreg.storage import PushResult, open_backend
-    from modelreg.storage.uploading import upload as push_files
-    from modelreg.storageconfig import StorageSettings
-
-    settings = StorageSettings.from_env()
-    if isinstance(destination, S3Params):
-        settings = _with_credentials(settings, destination)
-        destination = s3_destination(source, destination)
-    if not isinstance(destination, str):
-        raise InvalidInput(f"cannot upload to a {type(destination).__name__}", next_step="give a URI or S3Params")
-    with open_backend(destination, settings=settings) as backend:
-        files = push_files(backend, source)
-        is_file = source.is_file() and not backend.uri.is_folder
-        digest = pushed_digest([Entry(file.path, file.sha256, file.size) for file in files], is_file=is_file)
-        return PushResult(backend.uri.normalised, digest, sum(file.size for file in files), files)
+    return destination(source, params).store(source)
 
 
-def s3_destination(source: Path, params: S3Params) -> str:
-    """Return the URI below which ``params`` put a file or folder.
+@attrs.frozen
+class StorageDestination:
+    """A URI of a storage.
+
+    Attributes:
+        at: The URI.
+        settings: How the storage is reached.
+    """
+
+    at: StorageURI
+    settings: StorageSettings
+
+    @property
+    def uri(self) -> str:
+        """The URI, without credentials."""
+        return self.at.normalised
+
+    def stage(self, source: Path) -> Staged:
+        """Return what a file or folder holds now.
+
+        Raises:
+            InvalidInput: It cannot be read, or changed meanwhile.
+            ObjectNotFound: It does not exist.
+        """
+        from modelreg.storage.uploading import stage
+
+        concurrency = self.settings.transfer.concurrency
+        files = stage(source, into_folder=self.at.is_folder, concurrency=concurrency)
+        return _with_digest(files, is_file=self._is_file(source))
+
+    def check(self, source: Path, staged: Staged) -> None:
+        """Refuse a folder that holds other files already: whoever fetches it would get them as well.
+
+        Raises:
+            InvalidInput: It holds some.
+            StorageError: The storage failed.
+        """
+        if self._is_file(source):
+            return
+        with self._opened() as backend:
+            others = sorted(_files_there(backend) - {file.path for file in staged.files})
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise InvalidInput(
+                f"cannot upload to {self.uri}: other files are there, {others[0]!r}{more}",
+                next_step="name a place of its own for each version, such as one that ends in the version's name",
+            )
+
+    def store(self, source: Path, staged: Staged | None = None) -> PushResult:
+        """Store a file or folder.
+
+        Raises:
+            InvalidInput: It is not what was staged any more.
+            StorageError: The storage failed, or cannot be written.
+        """
+        from modelreg.storage import PushResult
+        from modelreg.storage.uploading import upload as push_files
+
+        with self._opened() as backend:
+            files = push_files(backend, source, staged=None if staged is None else staged.files)
+        stored = _with_digest(files, is_file=self._is_file(source))
+        return PushResult(self.uri, stored.digest, stored.size, stored.files)
+
+    def _is_file(self, source: Path) -> bool:
+        return source.is_file() and not self.at.is_folder
+
+    def _opened(self) -> Backend:
+        from modelreg.storage import open_backend
+
+        return open_backend(self.at, settings=self.settings)
+
+
+def s3_destination(source: Path, params: S3Params, *, endpoint: str | None = None, region: str | None = None) -> str:
+    """Return the URI below which ``params`` put a file or folder; whoever reads it needs no variables to find it.
 
     A file keeps its name below the prefix, as the predecessor stores it.
+
+    Args:
+        source: The file or folder.
+        params: Where it goes.
+        endpoint: The storage's address, where ``params`` have none.
+        region: Its region, where ``params`` have none.
 
     Example:
         >>> s3_destination(Path("train.csv"), S3Params("data", "fraud/1"))
@@ -55,15 +191,58 @@ def s3_destination(source: Path, params: S3Params) -> str:
     """
     key = params.s3_prefix.strip("/")
     name = f"{key}/{source.name}" if not source.is_dir() else key
-    query = [("endpoint", params.endpoint_url), ("defaultRegion", params.region)]
+    query = [("endpoint", params.endpoint_url or endpoint), ("defaultRegion", params.region or region)]
     options = "&".join(f"{option}={value}" for option, value in query if value)
-    return f"s3://{params.bucket_name}/{name}" + (f"?{options}" if options else "")
+    return f"s3://{params.bucket_name}/{name.lstrip('/')}" + (f"?{options}" if options else "")
 
 
-def _with_credentials(settings: StorageSettings, params: S3Params) -> StorageSettings:
-    if params.access_key_id is None:
-        return settings
-    keys = attrs.evolve(
-        settings.s3, access_key_id=params.access_key_id, secret_access_key=params.secret_access_key, session_token=None
+def s3_settings(settings: StorageSettings, params: S3Params) -> StorageSettings:
+    """Return ``settings`` with what ``params`` say of S3.
+
+    Raises:
+        InvalidInput: ``params`` hold half of a pair of keys, or a number below 1.
+    """
+    if (params.access_key_id is None) != (params.secret_access_key is None):
+        raise InvalidInput(
+            "S3Params have one of access_key_id and secret_access_key", next_step="give both, or neither"
+        )
+    for name in ("multipart_threshold", "multipart_chunksize", "max_pool_connections"):
+        if getattr(params, name) < 1:
+            raise InvalidInput(f"{name} of S3Params is {getattr(params, name)!r}", next_step="give a number above 0")
+    transfer = attrs.evolve(
+        settings.transfer,
+        part_bytes=max(params.multipart_chunksize, _LEAST_PART_BYTES),
+        multipart_bytes=params.multipart_threshold,
+        concurrency=params.max_pool_connections,
     )
-    return attrs.evolve(settings, s3=keys)
+    s3 = settings.s3
+    if params.access_key_id is not None:
+        s3 = attrs.evolve(
+            s3,
+            access_key_id=params.access_key_id,
+            secret_access_key=params.secret_access_key,
+            session_token=None,
+            anonymous=False,
+        )
+    return attrs.evolve(settings, s3=s3, transfer=transfer)
+
+
+def _files_there(backend: Backend) -> set[str]:
+    """Return the names of the files that a place holds, and keeps beside what is written to it."""
+    if backend.replaces:
+        return set()
+    try:
+        return {file.path for file in backend.snapshot().files}
+    except ObjectNotFound:
+        return set()
+    except AccessDenied:
+        # Credentials that may write and not list are what careful people give to whoever uploads.
+        _logger.info("what %s holds already cannot be listed, and is not checked", backend.uri)
+        return set()
+
+
+def _with_digest(files: Iterable[UploadedFile], *, is_file: bool) -> Staged:
+    from modelreg.cache.manifests import Entry, pushed_digest
+
+    files = tuple(files)
+    return Staged(files, pushed_digest([Entry(file.path, file.sha256, file.size) for file in files], is_file=is_file))

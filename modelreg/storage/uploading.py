@@ -8,7 +8,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -37,12 +37,50 @@ class _Source:
     name: str
     size: int
     mtime_ns: int
+    sha256: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its path as results tell it."""
+        return self.name or self.path.name
+
+
+def stage(
+    source: str | os.PathLike[str],
+    *,
+    into_folder: bool = False,
+    concurrency: int = 4,
+    cancel: threading.Event | None = None,
+) -> tuple[UploadedFile, ...]:
+    """Read and hash a file or a folder as :func:`upload` would push it; return its files, sorted by path.
+
+    Args:
+        source: A local file, or a folder: every file below it, links followed.
+        into_folder: A single file goes below the URI under its own name, rather than to the URI itself.
+        concurrency: Files that are read at once.
+        cancel: Ends the reading when another thread sets it.
+
+    Raises:
+        ObjectNotFound: ``source`` does not exist.
+        InvalidInput: ``source`` is a folder without files, or changed while it was read.
+        UnsafeName: A file's name could not be fetched again on every platform.
+        KeyboardInterrupt: ``cancel`` was set.
+    """
+    files = _found(Path(source), into_folder=into_folder)
+    pool = WorkerPool(min(concurrency, len(files)), cancel=cancel)
+    try:
+        for one in files:
+            pool.submit(functools.partial(_hash, one))
+        return tuple(sorted((pool.next() for _ in files), key=lambda one: one.path))
+    finally:
+        pool.close()
 
 
 def upload(
     backend: Backend,
     source: str | os.PathLike[str],
     *,
+    staged: Iterable[UploadedFile] | None = None,
     options: TransferSettings | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
@@ -55,6 +93,7 @@ def upload(
     Args:
         backend: Where it goes.
         source: A local file, or a folder: every file below it, links followed.
+        staged: What :func:`stage` returned for it: what is not that any more is refused.
         options: How bytes are moved; by default as the backend's settings say.
         progress: Called as files arrive.
         cancel: Ends the push when another thread sets it.
@@ -68,11 +107,9 @@ def upload(
         KeyboardInterrupt: ``cancel`` was set.
     """
     settings = options or backend.settings.transfer
-    root = Path(source)
-    files = sorted(_sources(root, into_folder=backend.uri.is_folder), key=lambda one: one.name)
-    if not files:
-        raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")
-    check_tree(one.name for one in files if one.name)
+    files = _found(Path(source), into_folder=backend.uri.is_folder)
+    if staged is not None:
+        files = _as_staged(files, {one.path: one for one in staged}, Path(source))
     pool = WorkerPool(min(settings.concurrency, len(files)), cancel=cancel)
     total = sum(one.size for one in files)
     pushed: list[UploadedFile] = []
@@ -88,6 +125,33 @@ def upload(
     return tuple(sorted(pushed, key=lambda one: one.path))
 
 
+def _found(root: Path, *, into_folder: bool) -> list[_Source]:
+    files = sorted(_sources(root, into_folder=into_folder), key=lambda one: one.name)
+    if not files:
+        raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")
+    check_tree(one.name for one in files if one.name)
+    return files
+
+
+def _as_staged(files: list[_Source], staged: Mapping[str, UploadedFile], root: Path) -> list[_Source]:
+    """Return ``files`` with the digests they had when they were staged."""
+    if {(one.shown, one.size) for one in files} != {(one.path, one.size) for one in staged.values()}:
+        raise _changed(root)
+    return [attrs.evolve(one, sha256=staged[one.shown].sha256) for one in files]
+
+
+def _changed(path: Path) -> InvalidInput:
+    return InvalidInput(f"{path} changed while it was pushed", next_step="push it again once it is complete")
+
+
+def _hash(source: _Source, worker: Worker) -> UploadedFile:
+    with _opened(source) as reader:
+        while reader.read(_CHUNK_BYTES):
+            worker.alive_now()
+        _check_unchanged(source, reader)
+        return UploadedFile(source.shown, reader.sha256, source.size)
+
+
 def _push(backend: Backend, source: _Source, settings: TransferSettings, worker: Worker) -> UploadedFile:
     attempts = Attempts(settings, worker.stop)
     while True:
@@ -100,21 +164,27 @@ def _push(backend: Backend, source: _Source, settings: TransferSettings, worker:
 
 
 def _push_once(backend: Backend, source: _Source) -> UploadedFile:
+    with _opened(source) as reader:
+        sha256 = source.sha256
+        if sha256 is None and backend.records_digests:
+            # What is noted beside an object is sent before it: the file is read twice, the second time from memory.
+            sha256 = reader.hash_all()
+        backend.write(source.name, cast("BinaryIO", reader), source.size, sha256=sha256)
+        _check_unchanged(source, reader)
+        return UploadedFile(source.shown, reader.sha256, source.size)
+
+
+def _opened(source: _Source) -> HashingReader:
     try:
-        file = source.path.open("rb", buffering=0)
+        return HashingReader(source.path.open("rb", buffering=0))
     except OSError as error:
         raise InvalidInput(f"the file {source.path} cannot be read: {error.strerror or error}") from error
-    with HashingReader(file) as reader:
-        # What is noted beside an object is sent before it: the file is read twice, the second time from memory.
-        sha256 = reader.hash_all() if backend.records_digests else None
-        backend.write(source.name, cast("BinaryIO", reader), source.size, sha256=sha256)
-        now = os.fstat(file.fileno())
-        if reader.hashed != source.size or (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
-            raise InvalidInput(
-                f"the file {source.path} changed while it was pushed", next_step="push it again once it is complete"
-            )
-        path = source.name or source.path.name
-        return UploadedFile(path, reader.sha256, source.size)
+
+
+def _check_unchanged(source: _Source, reader: HashingReader) -> None:
+    is_other = source.sha256 not in {None, reader.sha256}
+    if is_other or reader.hashed != source.size or reader.state() != (source.size, source.mtime_ns):
+        raise _changed(source.path)
 
 
 def _sources(root: Path, *, into_folder: bool) -> Iterator[_Source]:
@@ -163,6 +233,11 @@ class HashingReader(io.RawIOBase):
     def sha256(self) -> str:
         """Hex digest of what has been read."""
         return self._digest.hexdigest()
+
+    def state(self) -> tuple[int, int]:
+        """Return the file's size in bytes and its time of change in nanoseconds, as they are now."""
+        now = os.fstat(self._file.fileno())
+        return now.st_size, now.st_mtime_ns
 
     def hash_all(self) -> str:
         """Return the hex digest of the whole file, and go back to its start."""

@@ -10,6 +10,10 @@ from attrs import field, setters
 from modelreg.types.base import BaseResource, server_owned
 from modelreg.types.states import ArtifactState, ParameterType
 
+#: The custom properties in which a model artifact tells the digest (``sha256:<hex>``) and the bytes of its files.
+DIGEST_PROPERTY = "modelreg.digest"
+SIZE_PROPERTY = "modelreg.size"
+
 
 @attrs.define
 class Artifact(BaseResource):

@@ -42,6 +42,10 @@ class ArtifactState(_Value):
     REFERENCE = "REFERENCE"
 
 
+#: States of artifacts whose bytes are not there, or not for long.
+GONE_STATES = frozenset({ArtifactState.DELETED, ArtifactState.ABANDONED, ArtifactState.MARKED_FOR_DELETION})
+
+
 class ExperimentState(_Value):
     """Whether an experiment is in use."""
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,13 @@ import pytest
 
 import modelreg
 from modelreg import ModelRegistry
-from modelreg.exceptions import DigestMismatch, DuplicateError, InvalidInput, StorageError
-from modelreg.types import ModelArtifact, ModelVersion, RegisteredModel
+from modelreg.client.api import RegistryAPI
+from modelreg.embedded import open_app
+from modelreg.exceptions import DigestMismatch, DuplicateError, InvalidInput, ServerError, StorageError
+from modelreg.http.session import RegistrySession
+from modelreg.http.wsgi_adapter import WSGIAdapter
+from modelreg.registry.registering import RegisteringMethods
+from modelreg.types import ArtifactState, ModelArtifact, ModelVersion, RegisteredModel
 from modelreg.utils import OCIParams
 
 
@@ -115,6 +123,118 @@ def test_a_target_that_cannot_be_uploaded_to_is_refused(
         registry.upload_artifact_and_register_model("fraud", model_folder, params, "1", "onnx", "1")
 
     assert list(registry.get_registered_models()) == []
+
+
+def test_a_place_with_the_files_of_another_version_is_refused_before_they_are_overwritten(
+    registry: ModelRegistry, model_folder: Path, tmp_path: Path
+) -> None:
+    upload(registry, model_folder, tmp_path / "stored")
+    (model_folder / "weights.bin").write_bytes(b"newer")
+
+    with pytest.raises(DuplicateError, match=r"files of artifact 'fraud' \(id \d+\) are at"):
+        upload(registry, model_folder, tmp_path / "stored", version="2")
+
+    assert (tmp_path / "stored" / "weights.bin").read_bytes() == b"\x00\x01" * 50
+    assert [version.name for version in registry.get_model_versions("fraud")] == ["1"]
+
+
+def test_the_same_files_at_one_place_may_be_two_versions(
+    registry: ModelRegistry, model_folder: Path, tmp_path: Path
+) -> None:
+    upload(registry, model_folder, tmp_path / "stored")
+
+    upload(registry, model_folder, tmp_path / "stored", version="2")
+
+    assert [version.name for version in registry.get_model_versions("fraud")] == ["1", "2"]
+
+
+def test_a_place_whose_artifact_is_gone_may_be_used_again(
+    registry: ModelRegistry, model_folder: Path, tmp_path: Path
+) -> None:
+    upload(registry, model_folder, tmp_path / "stored")
+    artifact = artifact_of(registry)
+    artifact.state = ArtifactState.DELETED
+    registry.update(artifact)
+    (model_folder / "weights.bin").write_bytes(b"newer")
+
+    upload(registry, model_folder, tmp_path / "stored", version="2")
+
+    assert (tmp_path / "stored" / "weights.bin").read_bytes() == b"newer"
+
+
+def test_a_folder_that_holds_other_files_is_refused_for_a_fetch_would_bring_them(
+    registry: ModelRegistry, model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "stored").mkdir()
+    for name in ("older.bin", "oldest.bin", "weights.bin"):
+        (tmp_path / "stored" / name).write_bytes(b"old")
+
+    with pytest.raises(InvalidInput, match=r"other files are there, 'older.bin' and 1 more"):
+        upload(registry, model_folder, tmp_path / "stored")
+
+    assert (tmp_path / "stored" / "weights.bin").read_bytes() == b"old"
+    assert list(registry.get_registered_models()) == []
+
+
+def test_a_file_goes_into_a_folder_under_its_own_name(registry: ModelRegistry, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    stored = tmp_path / "stored"
+    stored.mkdir()
+
+    registry.upload_artifact_and_register_model("fraud", file, f"{stored.as_uri()}/", "1", "onnx", "1")
+
+    artifact = artifact_of(registry)
+    digest = str(artifact.custom_properties["modelreg.digest"])
+    assert (modelreg.fetch(str(artifact.uri), digest=digest) / "model.onnx").read_bytes() == b"model"
+
+
+class FailingOnce:
+    """A registry whose first request to make an artifact fails."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+        self._is_down = True
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self._is_down and environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith("/artifacts"):
+            self._is_down = False
+            start_response("500 Internal Server Error", [("Content-Type", "application/json")])
+            return [b'{"code": "Internal Server Error", "message": "out of luck"}']
+        return self._app(environ, start_response)
+
+
+def test_an_error_after_the_upload_says_where_the_files_are_and_the_same_call_registers_them(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    with closing(open_app(str(tmp_path / "registry.db"))) as app:
+        api = RegistryAPI(RegistrySession("http://registry.test", adapter=WSGIAdapter(FailingOnce(app))))
+        registering, stored = RegisteringMethods(api, author="ann"), tmp_path / "stored"
+        arguments = ("fraud", model_folder, stored.as_uri(), "1", "onnx", "1")
+
+        with pytest.raises(ServerError, match=r"out of luck.*the files are stored at file:.*stored"):
+            registering.upload_artifact_and_register_model(*arguments)
+        assert (stored / "weights.bin").exists()
+        registering.upload_artifact_and_register_model(*arguments)
+
+        (artifact,) = api.get_model_artifacts().items
+        assert artifact.custom_properties["modelreg.size"] == 100
+
+
+def test_of_many_that_upload_one_version_at_once_one_registers_it(
+    registry: ModelRegistry, model_folder: Path, tmp_path: Path
+) -> None:
+    def wins(number: int) -> bool:
+        try:
+            upload(registry, model_folder, tmp_path / f"stored{number}")
+        except DuplicateError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        winners = [number for number, won in enumerate(pool.map(wins, range(4))) if won]
+
+    assert [f"stored{number}" in str(artifact_of(registry).uri) for number in winners] == [True]
 
 
 @pytest.mark.parametrize("changes", [{"version": ""}, {"metadata": {"tags": []}}, {"if_exists": "overwrite"}])

@@ -68,6 +68,8 @@ class Backend(abc.ABC):
     concurrency: int | None = None
     #: :meth:`write` notes a file's sha256 beside it, and :meth:`recorded` tells it.
     records_digests: bool = False
+    #: A push replaces all that the URI held; elsewhere other files are left beside it.
+    replaces: bool = False
 
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
         self.uri = uri

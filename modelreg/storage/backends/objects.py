@@ -165,13 +165,14 @@ class ObjectStoreBackend(Backend):
         import obstore
 
         transfer = self.settings.transfer
+        whole_bytes = transfer.part_bytes if transfer.multipart_bytes is None else transfer.multipart_bytes
         obstore.put(
             self._write_store,
             location,
             source,
             attributes={DIGEST_METADATA: sha256} if sha256 is not None else None,
             # One request for what fits in one part: no half-made upload can stay behind.
-            use_multipart=size > transfer.part_bytes,
+            use_multipart=size > whole_bytes,
             chunk_size=max(transfer.part_bytes, -(-size // _MOST_PARTS)),
             max_concurrency=transfer.concurrency,
         )
