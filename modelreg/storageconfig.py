@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import attrs
 
@@ -260,6 +261,106 @@ class AzureSettings:
         )
 
 
+# Where container tools keep what people logged in with, the first first.
+_AUTH_FILES = ("~/.config/containers/auth.json", "~/.docker/config.json")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@attrs.frozen(kw_only=True)
+class OCISettings:
+    """How OCI registries are reached; without any credentials, anonymously.
+
+    Attributes:
+        username: The user's name at the one registry that is asked; counts only with a password.
+        password: The same.
+        auth_config: Text of a docker ``config.json``, looked through before files are.
+        auth_files: Paths of such files: ``REGISTRY_AUTH_FILE``, else ``config.json`` in ``DOCKER_CONFIG``, else where
+            docker, podman and skopeo keep them.
+        plain_http: Registries, with or without port, that are reached without TLS: this machine's own, and those that
+            ``MODELREG_OCI_PLAIN_HTTP`` lists, with commas between.
+        helper_timeout_s: Seconds that a credential helper may take.
+    """
+
+    username: str | None = None
+    password: str | None = attrs.field(default=None, repr=False)
+    auth_config: str | None = attrs.field(default=None, repr=False)
+    auth_files: tuple[str, ...] = _AUTH_FILES
+    plain_http: tuple[str, ...] = _LOOPBACK
+    helper_timeout_s: float = 30.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> OCISettings:
+        """Return the settings that the environment names."""
+        named = _text(env, "REGISTRY_AUTH_FILE")
+        docker = _text(env, "DOCKER_CONFIG")
+        runtime = _text(env, "XDG_RUNTIME_DIR")
+        if named is None and docker is not None:
+            named = os.path.join(docker, "config.json")  # noqa: PTH118 - text, as the other paths here are
+        standard = (*([f"{runtime}/containers/auth.json"] if runtime else []), *_AUTH_FILES)
+        plain = (_text(env, "MODELREG_OCI_PLAIN_HTTP") or "").lower().replace(",", " ").split()
+        return cls(auth_files=(named,) if named is not None else standard, plain_http=(*_LOOPBACK, *plain))
+
+
+@attrs.frozen(kw_only=True)
+class HubSettings:
+    """How the Hugging Face hub is reached.
+
+    Attributes:
+        endpoint: Its address (``HF_ENDPOINT``).
+        token: Access token (``HF_TOKEN``, ``HUGGING_FACE_HUB_TOKEN``).
+        token_path: File in which a login left one (``HF_TOKEN_PATH``, else ``token`` in ``HF_HOME``, else in
+            ``huggingface`` below ``XDG_CACHE_HOME`` or ``~/.cache``); read each time a repository is opened.
+        anonymous: Send no token to read (``HF_HUB_DISABLE_IMPLICIT_TOKEN``).
+        offline: Ask for nothing (``HF_HUB_OFFLINE``).
+    """
+
+    endpoint: str = "https://huggingface.co"
+    token: str | None = attrs.field(default=None, repr=False)
+    token_path: str | None = None
+    anonymous: bool = False
+    offline: bool = False
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> HubSettings:
+        """Return the settings that the environment names.
+
+        Raises:
+            InvalidInput: A variable holds what it cannot mean.
+        """
+        caches = _text(env, "XDG_CACHE_HOME") or "~/.cache"
+        home = _text(env, "HF_HOME") or f"{caches}/huggingface"
+        return cls(
+            endpoint=(_text(env, "HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
+            token=_text(env, "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+            token_path=_text(env, "HF_TOKEN_PATH") or f"{home}/token",
+            anonymous=bool(_flag(env, "HF_HUB_DISABLE_IMPLICIT_TOKEN")),
+            offline=bool(_flag(env, "HF_HUB_OFFLINE")),
+        )
+
+    def read_token(self) -> str | None:
+        """Return the access token to read with, ``None`` for none.
+
+        Raises:
+            InvalidInput: The file of a login is there and cannot be read.
+        """
+        if self.anonymous:
+            return None
+        if self.token is not None or self.token_path is None:
+            return self.token
+        try:
+            return Path(self.token_path).expanduser().read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InvalidInput(
+                f"the access token in {self.token_path} cannot be read: {error.strerror}",
+                next_step="correct the file's permissions, or set HF_TOKEN",
+            ) from error
+        except UnicodeDecodeError:
+            # Not chained: the error keeps what it could not read.
+            raise InvalidInput(f"{self.token_path} holds no access token", next_step="run 'hf auth login'") from None
+
+
 @attrs.frozen(kw_only=True)
 class StorageSettings:
     """How every storage is reached.
@@ -268,6 +369,8 @@ class StorageSettings:
         s3: S3 and what speaks like it.
         gcs: Google Cloud Storage.
         azure: Azure's blob storage.
+        hf: The Hugging Face hub.
+        oci: OCI registries.
         headers: Headers to send, by the host they are for (``<host>-headers``, a JSON object).
         pvc_root: Folder that holds volume claims by name (``MODELREG_PVC_ROOT``).
         ca_bundle: File of certificates to trust (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``).
@@ -279,6 +382,8 @@ class StorageSettings:
     s3: S3Settings = attrs.field(factory=S3Settings)
     gcs: GCSSettings = attrs.field(factory=GCSSettings)
     azure: AzureSettings = attrs.field(factory=AzureSettings)
+    hf: HubSettings = attrs.field(factory=HubSettings)
+    oci: OCISettings = attrs.field(factory=OCISettings)
     headers: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict, repr=False)
     pvc_root: str = "/mnt/pvc"
     ca_bundle: str | None = None
@@ -299,6 +404,8 @@ class StorageSettings:
             s3=S3Settings.from_env(env),
             gcs=GCSSettings.from_env(env),
             azure=AzureSettings.from_env(env),
+            hf=HubSettings.from_env(env),
+            oci=OCISettings.from_env(env),
             headers=_host_headers(env),
             pvc_root=_text(env, "MODELREG_PVC_ROOT") or "/mnt/pvc",
             ca_bundle=_text(env, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),

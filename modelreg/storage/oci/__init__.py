@@ -1,0 +1,1 @@
+"""OCI registries: the distribution API, spoken in-process, with no other program's help."""
