@@ -85,3 +85,7 @@ class BaseResource:
     description: str | None = None
     external_id: str | None = None
     custom_properties: CustomProperties = field(factory=dict, converter=_given_properties)
+
+
+#: Kubeflow's name for :class:`BaseResource`.
+BaseResourceModel = BaseResource

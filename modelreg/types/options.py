@@ -6,7 +6,10 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from modelreg.types.states import OrderByField, SortOrder
+from modelreg.types.states import ArtifactTypeQueryParam, OrderByField, SortOrder
+
+# The first is here for those who import it from where the predecessor has it.
+__all__ = ["ArtifactTypeQueryParam", "ListOptions", "OrderByField", "Page", "SortOrder"]
 
 T = TypeVar("T")
 
