@@ -6,24 +6,13 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import attrs
-
-from modelreg.exceptions import StoreError
 from modelreg.registry.part import RegistryPart
-from modelreg.registry.registration import IfExists, Registration, check_place, find_complete, register
-from modelreg.types.artifacts import DIGEST_PROPERTY, SIZE_PROPERTY, ModelArtifact
-from modelreg.types.base import CustomProperties, SupportedTypes
+from modelreg.registry.registration import IfExists, Registration, register
+from modelreg.types.artifacts import ModelArtifact
+from modelreg.types.base import SupportedTypes
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.utils import OCIParams, S3Params
-
-if TYPE_CHECKING:
-    from modelreg.client.api import RegistryAPI
-    from modelreg.storage import PushResult
-
-# The registry's integers have 32 bits.
-_INTEGERS = range(2**31)
 
 
 class RegisteringMethods(RegistryPart):
@@ -177,6 +166,7 @@ class RegisteringMethods(RegistryPart):
             ...     registry.get_model_artifact("fraud", "1.0.0").custom_properties["modelreg.size"]
             4
         """
+        from modelreg.registry.storing import Storing, store_and_register
         from modelreg.registry.uploading import destination
 
         source = Path(model_files_path)
@@ -199,16 +189,8 @@ class RegisteringMethods(RegistryPart):
             if_exists=if_exists,
             artifact=artifact,
         )
-        complete = find_complete(self.api, wanted)
-        if complete is not None:
-            return complete
-        target = destination(source, upload_params)
-        staged = target.stage(source)
-        check_place(self.api, target.uri, staged.digest)
-        target.check(source, staged)
-        stored = target.store(source, staged)
-        artifact = attrs.evolve(artifact, uri=stored.uri, custom_properties=recorded_properties(stored))
-        return _registered(self.api, attrs.evolve(wanted, artifact=artifact))
+        storing = Storing(bring=lambda: source, destination=lambda path: destination(path, upload_params))
+        return store_and_register(self.api, wanted, storing)
 
     def _registration(
         self,
@@ -233,24 +215,6 @@ class RegisteringMethods(RegistryPart):
             artifact=artifact,
             if_exists=if_exists,
         )
-
-
-def recorded_properties(stored: PushResult) -> CustomProperties:
-    """Return the custom properties by which an artifact tells what was stored."""
-    return {
-        DIGEST_PROPERTY: stored.digest,
-        SIZE_PROPERTY: stored.size if stored.size in _INTEGERS else float(stored.size),
-    }
-
-
-def _registered(api: RegistryAPI, wanted: Registration) -> RegisteredModel:
-    """Register what is stored already; an error says where that is."""
-    try:
-        return register(api, wanted)
-    except StoreError as error:
-        there = f"the files are stored at {wanted.artifact.uri}"
-        error.next_step = f"{error.next_step}; {there}" if error.next_step else f"{there}: the same call registers them"
-        raise
 
 
 def _renamed_description(version_description: str | None, description: str | None) -> str | None:

@@ -14,11 +14,8 @@ import attrs
 from modelreg.client.api import RegistryAPI
 from modelreg.exceptions import DuplicateError, InvalidInput
 from modelreg.registry.part import or_none, text_id
-from modelreg.types.artifacts import DIGEST_PROPERTY, ModelArtifact
+from modelreg.types.artifacts import ModelArtifact
 from modelreg.types.models import ModelVersion, RegisteredModel
-from modelreg.types.options import ListOptions
-from modelreg.types.pager import Pager
-from modelreg.types.states import GONE_STATES
 from modelreg.wire.registry_json import unstructure_create
 
 IfExists = Literal["error", "reuse"]
@@ -81,29 +78,6 @@ def find_complete(api: RegistryAPI, wanted: Registration) -> RegisteredModel | N
     if version is None or _find_artifact(api, version, wanted) is None:
         return None
     return _reused(model, wanted)
-
-
-def check_place(api: RegistryAPI, uri: str, digest: str) -> None:
-    """Refuse to store files where a registered artifact has others.
-
-    Args:
-        api: The registry.
-        uri: Where they are to be stored.
-        digest: Their digest; an artifact that recorded the same is no obstacle.
-
-    Raises:
-        DuplicateError: An artifact has other files there.
-        StoreError: The registry failed.
-    """
-    quoted = uri.replace("\\", "\\\\").replace("'", "\\'")
-    # Servers that know no filters answer with everything.
-    for one in Pager(api.get_model_artifacts, ListOptions(filter_query=f"uri = '{quoted}'")):
-        recorded = (one.custom_properties or {}).get(DIGEST_PROPERTY)
-        if one.uri == uri and one.state not in GONE_STATES and recorded != digest:
-            raise DuplicateError(
-                f"the files of artifact {one.name!r} (id {one.id}) are at {uri} already",
-                next_step="name a place of its own for each version: what is registered is never overwritten",
-            )
 
 
 def _reused(model: RegisteredModel, wanted: Registration) -> RegisteredModel:
