@@ -9,6 +9,7 @@ lie on the disk itself. A killed process loses neither. After the machine went d
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import threading
@@ -193,13 +194,21 @@ def write_whole(path: Path, data: Any) -> None:
         CacheFull: No space is left.
         CacheError: The disk cannot be used.
     """
-    with disk_errors(path):
+    with disk_errors(path), _opened_anew(path) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+
+
+def _opened_anew(path: Path) -> io.FileIO:
+    """Return a new file at ``path``, which no other process has open; what an earlier try left is let go."""
+    try:
+        return io.FileIO(path, "xb")
+    except FileExistsError:
         discard(path)
+    except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+    return io.FileIO(path, "xb")
 
 
 def _synced(lines: list[bytes]) -> int:
