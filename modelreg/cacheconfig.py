@@ -79,6 +79,17 @@ class CacheSettings(NamedTuple):
         )
 
 
+def is_offline(settings: CacheSettings, scheme: str, env: Mapping[str, str] = os.environ) -> bool:
+    """Return whether URIs of ``scheme`` are answered from the cache alone: ``HF_HUB_OFFLINE`` says so of the hub.
+
+    Example:
+        >>> is_offline(CacheSettings(), "hf", {"HF_HUB_OFFLINE": "1"}), is_offline(CacheSettings(), "s3", {})
+        (True, False)
+    """
+    hub = env.get("HF_HUB_OFFLINE") if scheme == "hf" else None
+    return settings.offline or (_flag("HF_HUB_OFFLINE", hub) if hub else False)
+
+
 def cache_root(settings: CacheSettings) -> str:
     """Return the absolute path of the cache's folder; it may not exist yet."""
     if settings.root is not None:

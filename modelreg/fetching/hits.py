@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from modelreg.cache.manifests import is_sha256
 from modelreg.cache.refs import Ref
 from modelreg.cache.store import Cache
-from modelreg.cacheconfig import CacheSettings, cache_root
+from modelreg.cacheconfig import CacheSettings, cache_root, is_offline
 from modelreg.exceptions import DigestMismatch, InvalidInput
 from modelreg.fetching.questions import Question, patterns
 from modelreg.storage.uri import parse_uri
@@ -84,7 +84,7 @@ def fetch(
     question = Question(parse_uri(uri), patterns(allow_patterns), patterns(ignore_patterns), bool(unpack))
     if digest is not None:
         digest = _checked_digest(digest)
-    offline = settings.offline if offline is None else offline
+    offline = is_offline(settings, question.uri.scheme) if offline is None else offline
     max_age_s = settings.revalidate_s if revalidate is None else _checked_age(revalidate)
     cache = open_cache(settings)
     ref = None if force else find_current(cache, question, digest=digest, max_age_s=None if offline else max_age_s)

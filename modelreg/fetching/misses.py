@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 def _open_source(uri: StorageURI) -> Backend:
     from modelreg.storage.backends import open_backend
+    from modelreg.storage.hub_uri import from_web
+    from modelreg.storageconfig import StorageSettings
 
-    return open_backend(uri)
+    settings = StorageSettings.from_env()
+    # A file's web address on the hub: as a file of the hub it has a digest, and may be one that wants a token.
+    at_hub = from_web(uri.text, settings.hf.endpoint) if uri.scheme in {"http", "https"} else None
+    return open_backend(at_hub or uri, settings=settings)
 
 
 def _move(backend: Backend, jobs: Any, **options: Any) -> Iterator[Downloaded]:

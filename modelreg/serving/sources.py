@@ -234,7 +234,8 @@ def _named_by(uri: StorageURI) -> tuple[str, str | None]:
         >>> _named_by(parse_uri("hf://acme/iris@main"))
         ('iris', None)
     """
-    parts = [part for part in PurePosixPath(uri.path.replace("\\", "/")).parts if part.strip("/")]
+    path = f"{uri.bucket}/{uri.path}" if uri.scheme == "hf" else uri.path
+    parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part.strip("/")]
     parts = [_stem(part) if at == len(parts) - 1 else part for at, part in enumerate(parts)]
     while len(parts) > 1 and parts[-1].lower() in _NOTHING_SAID:
         parts.pop()

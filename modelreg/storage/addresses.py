@@ -82,7 +82,7 @@ def is_link_local(host: str, *, resolve: bool = False) -> bool:
 def _hosts(uri: StorageURI) -> list[str]:
     """Return every host that a backend may ask for ``uri``."""
     hosts = [urlsplit(uri.options["endpoint"]).hostname] if "endpoint" in uri.options else []
-    if uri.scheme not in {"s3", "gs", "az", "pvc", "file"}:
+    if uri.scheme not in {"s3", "gs", "az", "hf", "pvc", "file"}:
         try:
             hosts.append(urlsplit(uri.text).hostname)
         except ValueError:

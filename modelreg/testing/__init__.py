@@ -9,17 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelreg.testing.hub import LocalHub, serve_hub
     from modelreg.testing.registry import in_process_registry, serve_registry
     from modelreg.testing.serving import EchoModel, FailingModel, HeldModel
 
-__all__ = ["EchoModel", "FailingModel", "HeldModel", "in_process_registry", "serve_registry"]
+__all__ = ["EchoModel", "FailingModel", "HeldModel", "LocalHub", "in_process_registry", "serve_hub", "serve_registry"]
 
 # name -> module that holds it
 _EXPORTS = {
     "EchoModel": "modelreg.testing.serving",
     "FailingModel": "modelreg.testing.serving",
     "HeldModel": "modelreg.testing.serving",
+    "LocalHub": "modelreg.testing.hub",
     "in_process_registry": "modelreg.testing.registry",
+    "serve_hub": "modelreg.testing.hub",
     "serve_registry": "modelreg.testing.registry",
 }
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg.exceptions import InvalidURI, MissingExtra, UnknownScheme
+from modelreg.exceptions import InvalidURI, UnknownScheme
 from modelreg.storage.backends import known_schemes, open_backend
 from modelreg.storage.uri import parse_uri
 from modelreg.storageconfig import StorageSettings
@@ -170,11 +170,6 @@ def test_anything_is_parsed_or_refused(text: str) -> None:
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     with pytest.raises(UnknownScheme, match=r"s3://.*entry point"):
         open_backend("nonsense://a/b", settings=StorageSettings())
-
-
-def test_a_scheme_whose_package_is_missing_names_it() -> None:
-    with pytest.raises(MissingExtra, match=r"modelreg\[hf\]"):
-        open_backend("hf://owner/model", settings=StorageSettings())
 
 
 def test_the_known_schemes_are_listed() -> None:

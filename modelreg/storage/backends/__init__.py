@@ -21,13 +21,14 @@ _BACKENDS: Mapping[str, str] = {
     "az": "modelreg.storage.backends.azure:AzureBackend",
     "file": "modelreg.storage.backends.local:LocalBackend",
     "gs": "modelreg.storage.backends.gcs:GCSBackend",
+    "hf": "modelreg.storage.backends.hf:HubBackend",
     "http": "modelreg.storage.backends.web:WebBackend",
     "https": "modelreg.storage.backends.web:WebBackend",
     "pvc": "modelreg.storage.backends.local:ClaimBackend",
     "s3": "modelreg.storage.backends.s3:S3Backend",
 }
 # Schemes of modelreg that an extra adds, and the extra.
-_EXTRAS: Mapping[str, str] = {"hf": "hf", "oci": "oci"}
+_EXTRAS: Mapping[str, str] = {"oci": "oci"}
 # Schemes that are fsspec's, but not storages: caches, archives and references of other URIs.
 _NOT_STORAGES = frozenset({"blockcache", "cached", "filecache", "simplecache", "reference", "root", "data", "generic"})
 
