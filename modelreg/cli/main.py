@@ -11,6 +11,7 @@ from modelreg.cli.output import Group
 
 #: Where each command is, as ``module:attribute``.
 COMMANDS = {
+    "alias": "modelreg.cli.alias:alias",
     "artifacts": "modelreg.cli.artifacts:artifacts",
     "cache": "modelreg.cli.cache:cache",
     "cp": "modelreg.cli.fetch:cp",
@@ -18,6 +19,7 @@ COMMANDS = {
     "experiments": "modelreg.cli.experiments:experiments",
     "fetch": "modelreg.cli.fetch:fetch",
     "infer": "modelreg.cli.infer:infer",
+    "lineage": "modelreg.cli.lineage:lineage",
     "ls": "modelreg.cli.fetch:ls",
     "models": "modelreg.cli.models:models",
     "push": "modelreg.cli.fetch:push",

@@ -27,6 +27,18 @@ import click
 from modelreg.exceptions import InvalidInput, ModelRegError
 
 
+class Branch(NamedTuple):
+    """A line of a tree, and the lines below it.
+
+    Attributes:
+        text: What it says.
+        branches: What belongs to it.
+    """
+
+    text: str
+    branches: Sequence[Branch] = ()
+
+
 class Output(NamedTuple):
     """What a command writes its results to.
 
@@ -66,6 +78,13 @@ class Output(NamedTuple):
         width = max(map(len, shown), default=0)
         for key, value in shown.items():
             click.echo(f"{key + ':':<{width + 1}} {_cell(key, value)}")
+
+    def tree(self, data: Any, root: Branch) -> None:
+        """Write ``data`` with ``--json``, else the tree that people read it as."""
+        if self.as_json:
+            _write_json(plain(data))
+        else:
+            _write_tree(root)
 
     def done(self, message: str, data: Any) -> None:
         """Tell what was done: ``data`` with ``--json``, else ``message``."""
@@ -196,6 +215,20 @@ def _write_rich_table(records: list[dict[str, Any]], columns: Sequence[str]) -> 
         # Text, not markup: a name may hold brackets.
         table.add_row(*(Text(_cell(column, record.get(column))) for column in columns))
     Console().print(table)
+
+
+def _write_tree(root: Branch) -> None:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def grown(branch: Branch) -> Tree:
+        # Text, not markup: a name may hold brackets.
+        tree = Tree(Text(_printable(branch.text)))
+        tree.children += [grown(child) for child in branch.branches]
+        return tree
+
+    Console().print(grown(root), soft_wrap=True)
 
 
 def _title(column: str) -> str:

@@ -1,4 +1,4 @@
-"""``model-registry://[HOST[:PORT]/]MODEL[/VERSION][?artifact=NAME]``: what a registry says it stands for."""
+"""``model-registry://[HOST[:PORT]/]MODEL[/VERSION | @ALIAS][?artifact=NAME]``: what a registry says it stands for."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from modelreg.exceptions import InvalidURI, NotFound
 from modelreg.fetching.questions import SCHEME
 from modelreg.storage.addresses import check_registry_uri
 from modelreg.storage.uri import StorageURI
-from modelreg.types.artifacts import ModelArtifact
+from modelreg.types.artifacts import DIGEST_PROPERTY, ModelArtifact
 from modelreg.types.pager import Pager
-from modelreg.types.states import ModelVersionState
+from modelreg.types.states import GONE_STATES, ModelVersionState
+from modelreg.wire.aliases_json import structure_aliases
 
 if TYPE_CHECKING:
     from modelreg.client.api import RegistryAPI
     from modelreg.types.artifacts import Artifact
     from modelreg.types.base import BaseResource
-    from modelreg.types.models import ModelVersion
-
-#: Custom property of a model artifact that holds the digest of its files.
-DIGEST_PROPERTY = "modelreg.digest"
+    from modelreg.types.models import ModelVersion, RegisteredModel
 
 _HOST_AND_PORT = re.compile(r"[^/:]+:\d+|\[[0-9A-Fa-f:]+\](:\d+)?")
-# States of artifacts whose bytes are not there, or not for long.
-_GONE = frozenset({"DELETED", "ABANDONED", "MARKED_FOR_DELETION"})
-_GRAMMAR = "write model-registry://[HOST[:PORT]/]MODEL[/VERSION][?artifact=NAME], with / in a name as %2F"
+_GRAMMAR = (
+    "write model-registry://[HOST[:PORT]/]MODEL[/VERSION][?artifact=NAME], or MODEL@ALIAS; in a name / is %2F, @ is %40"
+)
 
 
 @attrs.frozen
@@ -43,12 +41,14 @@ class ModelAddress:
         version: Name of the version; ``None``: the newest live one.
         artifact: Name of the artifact; ``None``: the version's only one, or its newest live one.
         host: Host and port of the registry; ``None``: the registry that the environment names.
+        alias: Name of the alias that stands for the version, where no version is named.
     """
 
     model: str
     version: str | None = None
     artifact: str | None = None
     host: str | None = None
+    alias: str | None = None
 
 
 @attrs.frozen
@@ -99,7 +99,8 @@ class Registry:
 def parse_address(uri: StorageURI) -> ModelAddress:
     """Return what a ``model-registry://`` URI names.
 
-    With three segments the first is the host. With two it is one only if it has a port: a name may hold dots.
+    With three segments the first is the host. With two it is one only if it has a port, as a name may hold dots, or if
+    the second has an alias, which stands in place of a version.
 
     Raises:
         InvalidURI: It names no model, or too much.
@@ -107,21 +108,27 @@ def parse_address(uri: StorageURI) -> ModelAddress:
     Example:
         >>> from modelreg.storage.uri import parse_uri
         >>> parse_address(parse_uri("model-registry://registry:8080/fraud/1.0.0?artifact=onnx"))
-        ModelAddress(model='fraud', version='1.0.0', artifact='onnx', host='registry:8080')
+        ModelAddress(model='fraud', version='1.0.0', artifact='onnx', host='registry:8080', alias=None)
         >>> parse_address(parse_uri("model-registry://llama-3.1/v2")).version
         'v2'
+        >>> parse_address(parse_uri("model-registry://fraud@champion")).alias
+        'champion'
     """
     parts = urlsplit(uri.normalised)
     segments = [part for part in [parts.netloc, *parts.path.split("/")] if part]
-    host = None
-    if len(segments) == 3 or (len(segments) == 2 and _HOST_AND_PORT.fullmatch(segments[0])):
+    host = alias = None
+    if segments and "@" in segments[-1]:
+        segments[-1], _, alias = segments[-1].rpartition("@")
+    has_host = alias is not None or (bool(segments) and _HOST_AND_PORT.fullmatch(segments[0]) is not None)
+    if len(segments) == 3 or (len(segments) == 2 and has_host):
         host = segments.pop(0)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     artifact = options.pop("artifact", None)
-    if not 1 <= len(segments) <= 2 or options:
+    # An alias is a name of its own, and no version stands beside it.
+    if not 1 <= len(segments) <= (2 if alias is None else 1) or "" in (segments[0], alias) or options:
         raise InvalidURI(f"the URI {uri} cannot be parsed", next_step=_GRAMMAR)
     model, version = unquote(segments[0]), unquote(segments[1]) if len(segments) == 2 else None
-    return ModelAddress(model, version, artifact or None, host)
+    return ModelAddress(model, version, artifact or None, host, None if alias is None else unquote(alias))
 
 
 @contextmanager
@@ -206,7 +213,7 @@ def describe(
     with connect(address.host) as registry:
         version = _version(registry.api, address)
         artifact = _artifact(registry.api, address, version)
-    pinned = attrs.evolve(address, version=version.name)
+    pinned = attrs.evolve(address, version=version.name, alias=None)
     return Registered(address.model, str(version.name), artifact.model_format_name, format_address(pinned))
 
 
@@ -219,6 +226,7 @@ def format_address(address: ModelAddress) -> str:
     """
     names = [quote(name, safe="") for name in (address.model, address.version) if name is not None]
     path = "/".join(names if address.host is None else [address.host, *names])
+    path += f"@{quote(address.alias, safe='')}" if address.alias is not None else ""
     return f"{SCHEME}://{path}" + (f"?{urlencode({'artifact': address.artifact})}" if address.artifact else "")
 
 
@@ -232,7 +240,10 @@ def _artifact(api: RegistryAPI, address: ModelAddress, version: ModelVersion) ->
 
 
 def _version(api: RegistryAPI, address: ModelAddress) -> ModelVersion:
-    model_id = str(api.find_registered_model(name=address.model).id)
+    model = api.find_registered_model(name=address.model)
+    model_id = str(model.id)
+    if address.alias is not None:
+        return _aliased(api, model, address.alias)
     if address.version is not None:
         return api.find_model_version(name=address.version, parent_resource_id=model_id)
     everything: Pager[ModelVersion] = Pager(partial(api.get_registered_model_versions, model_id))
@@ -246,8 +257,24 @@ def _version(api: RegistryAPI, address: ModelAddress) -> ModelVersion:
     return max(live, key=_creation)
 
 
+def _aliased(api: RegistryAPI, model: RegisteredModel, alias: str) -> ModelVersion:
+    aliases = structure_aliases(model.custom_properties)
+    if alias not in aliases:
+        others = (
+            f"it has {', '.join(aliases)}" if aliases else f"'modelreg alias set {model.name} {alias} VERSION' sets it"
+        )
+        raise NotFound(f"model {model.name!r} has no alias {alias!r}", next_step=others)
+    try:
+        return api.find_model_version(name=aliases[alias], parent_resource_id=str(model.id))
+    except NotFound as error:
+        raise NotFound(
+            f"alias {alias!r} of model {model.name!r} stands for version {aliases[alias]!r}, which is gone",
+            next_step=f"'modelreg alias rollback {model.name} {alias}' goes back to the one before",
+        ) from error
+
+
 def _is_wanted(artifact: ModelArtifact, name: str | None) -> bool:
-    return artifact.name == name if name is not None else str(artifact.state) not in _GONE
+    return artifact.name == name if name is not None else artifact.state not in GONE_STATES
 
 
 def _creation(resource: BaseResource) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from modelreg.types.base import (
     UnknownValue,
 )
 from modelreg.types.experiments import Experiment, ExperimentRun
+from modelreg.types.lineage import Deployment, Lineage, RunOrigin, StoredFiles, VersionLineage
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.types.options import ListOptions, Page
 from modelreg.types.pager import Pager
@@ -44,6 +45,7 @@ __all__ = [
     "BaseResource",
     "CustomProperties",
     "DataSet",
+    "Deployment",
     "DocArtifact",
     "ExecutionState",
     "Experiment",
@@ -53,6 +55,7 @@ __all__ = [
     "ExperimentState",
     "InferenceService",
     "InferenceServiceState",
+    "Lineage",
     "ListOptions",
     "MetadataValue",
     "Metric",
@@ -68,10 +71,13 @@ __all__ = [
     "ProtoValue",
     "RegisteredModel",
     "RegisteredModelState",
+    "RunOrigin",
     "ServeModel",
     "ServingEnvironment",
     "SortOrder",
+    "StoredFiles",
     "StructValue",
     "SupportedTypes",
     "UnknownValue",
+    "VersionLineage",
 ]

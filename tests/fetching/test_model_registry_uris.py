@@ -13,7 +13,16 @@ import modelreg
 from modelreg import ModelRegistry
 from modelreg.exceptions import AccessDenied, DigestMismatch, InvalidInput, InvalidURI, NotFound, StoreError
 from modelreg.fetching.misses import Fetcher
-from modelreg.fetching.resolving import Found, ModelAddress, Registry, connect, parse_address, resolve
+from modelreg.fetching.resolving import (
+    Found,
+    ModelAddress,
+    Registry,
+    connect,
+    describe,
+    format_address,
+    parse_address,
+    resolve,
+)
 from modelreg.storage import parse_uri
 from modelreg.testing.registry import serve_registry
 from modelreg.types import ArtifactState, ModelArtifact
@@ -58,18 +67,37 @@ def remote(registry: ModelRegistry) -> Callable[[str | None], AbstractContextMan
         ("model-registry://[::1]:8080/fraud/1", ModelAddress("fraud", "1", host="[::1]:8080")),
         ("model-registry://fraud/1?artifact=onnx", ModelAddress("fraud", "1", "onnx")),
         ("model-registry://team%2Ffraud/a%20b", ModelAddress("team/fraud", "a b")),
+        ("model-registry://fraud@champion", ModelAddress("fraud", alias="champion")),
+        ("model-registry://fraud@champion?artifact=onnx", ModelAddress("fraud", artifact="onnx", alias="champion")),
+        ("model-registry://host:8080/fraud@champion", ModelAddress("fraud", host="host:8080", alias="champion")),
+        ("model-registry://host/fraud@champion", ModelAddress("fraud", host="host", alias="champion")),
+        ("model-registry://a%40b/1%402", ModelAddress("a@b", "1@2")),
     ],
 )
 def test_a_uri_names_a_model(uri: str, address: ModelAddress):
     assert parse_address(parse_uri(uri)) == address
+    assert parse_address(parse_uri(format_address(address))) == address
 
 
 @pytest.mark.parametrize(
-    "uri", ["model-registry://", "model-registry://host/fraud/1/more", "model-registry://fraud?version=1"]
+    "uri",
+    [
+        *("model-registry://", "model-registry://host/fraud/1/more", "model-registry://fraud?version=1"),
+        *("model-registry://fraud@", "model-registry://@champion", "model-registry://host:80/fraud@"),
+        *("model-registry://host/fraud/1@champion", "model-registry://fraud@champion/1"),
+    ],
 )
 def test_what_names_no_model_is_refused(uri: str):
     with pytest.raises(InvalidURI, match="MODEL"):
         resolve(parse_uri(uri))
+
+
+@pytest.mark.parametrize("uri", ["model-registry://ann:s3cret@host", "model-registry://s3cret@host:80/fraud/1"])
+def test_credentials_in_a_uri_are_refused_and_not_shown(uri: str):
+    with pytest.raises(InvalidURI, match="credentials") as refused:
+        parse_uri(uri)
+
+    assert "s3cret" not in str(refused.value)
 
 
 # What it stands for
@@ -106,6 +134,38 @@ def test_a_version_that_is_registered_later_is_the_next_answer(
     assert read_folder(modelreg.fetch("model-registry://fraud")) == {"version": b"2"}
 
 
+def test_an_alias_stands_for_its_version_of_the_moment(
+    registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder
+):
+    for version in ("1", "2"):
+        register(registry, version, folder({"version": version.encode()}).as_uri())
+    registry.set_alias("fraud", "champion", "2")
+
+    assert read_folder(modelreg.fetch("model-registry://fraud@champion")) == {"version": b"2"}
+    registry.set_alias("fraud", "champion", "1")
+    assert read_folder(modelreg.fetch("model-registry://fraud@champion")) == {"version": b"1"}
+
+
+def test_an_alias_is_described_by_the_version_that_it_stands_for(registry: ModelRegistry):
+    register(registry, "1", "s3://models/fraud")
+    registry.set_alias("fraud", "champion", "1")
+
+    found = describe(parse_uri("model-registry://fraud@champion"))
+
+    assert (found.version, found.uri) == ("1", "model-registry://fraud/1")
+
+
+def test_an_alias_whose_version_is_gone_is_said(registry: ModelRegistry):
+    register(registry, "1", "s3://models/fraud")
+    registry.set_alias("fraud", "champion", "1")
+    version = registry.get_model_version("fraud", "1")
+    assert version is not None
+    registry.delete(version)
+
+    with pytest.raises(NotFound, match="stands for version '1', which is gone"):
+        modelreg.fetch("model-registry://fraud@champion")
+
+
 def test_an_artifact_can_be_named(registry: ModelRegistry, folder: MakeFolder, read_folder: ReadFolder):
     register(registry, "1", folder(FILES).as_uri())
     version = registry.get_model_version("fraud", "1")
@@ -136,6 +196,8 @@ def test_an_artifact_that_was_deleted_is_passed_over(
         ("model-registry://fraud/2", "2"),
         ("model-registry://fraud/1?artifact=other", "no artifact 'other'"),
         ("model-registry://empty", "no live version"),
+        ("model-registry://empty@champion", "modelreg alias set empty champion"),
+        ("model-registry://fraud@challenger", "it has champion"),
     ],
 )
 def test_what_the_registry_does_not_hold_is_said(registry: ModelRegistry, uri: str, message: str):
@@ -144,6 +206,7 @@ def test_what_the_registry_does_not_hold_is_said(registry: ModelRegistry, uri: s
     version = registry.get_model_version("empty", "1")
     assert version is not None
     registry.archive(version)
+    registry.set_alias("fraud", "champion", "1")
 
     with pytest.raises(NotFound, match=message):
         modelreg.fetch(uri)
