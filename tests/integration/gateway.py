@@ -1,7 +1,7 @@
 """A proxy that leads the host names of a page to servers of this machine: what its readers type can then be typed.
 
-It is an ordinary HTTP proxy, which clients take from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``). For a name that is
-asked over https it speaks TLS itself, with a certificate for that name.
+It is an ordinary HTTP proxy, which clients take from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``). For a name that
+is asked over https it speaks TLS itself, with a certificate for that name.
 """
 
 from __future__ import annotations
