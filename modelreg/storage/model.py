@@ -104,12 +104,19 @@ class LocalFile:
         name: Its name below the URI, ``/`` between segments; empty for the URI itself.
         size: Bytes.
         mtime_ns: When it was last changed, in ns since the epoch.
+        sha256: Hex digest that it must have, where it was read before.
     """
 
     path: Path
     name: str
     size: int
     mtime_ns: int
+    sha256: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its path as results tell it."""
+        return self.name or self.path.name
 
 
 @attrs.frozen

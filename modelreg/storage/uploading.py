@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import logging
 import os
 import stat
 import threading
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import attrs
 
-from modelreg.exceptions import InvalidInput, ObjectNotFound, StorageError
-from modelreg.storage.model import UploadedFile
+from modelreg.exceptions import AccessDenied, InvalidInput, ObjectNotFound, StorageError
+from modelreg.storage.model import LocalFile, UploadedFile
 from modelreg.storage.names import check_tree
 from modelreg.storage.pool import Worker, WorkerPool
 from modelreg.storage.retrying import Attempts
@@ -26,23 +27,9 @@ from modelreg.storageconfig import TransferSettings
 if TYPE_CHECKING:
     from modelreg.storage.backends import Backend
 
+_logger = logging.getLogger(__name__)
+
 _CHUNK_BYTES = 1 << 20
-
-
-@attrs.frozen
-class _Source:
-    """One local file to be pushed: where it lies, and its name below the URI (empty for the URI itself)."""
-
-    path: Path
-    name: str
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-
-    @property
-    def shown(self) -> str:
-        """Its path as results tell it."""
-        return self.name or self.path.name
 
 
 def stage(
@@ -88,7 +75,7 @@ def upload(
     """Push a file or a folder to the URI that ``backend`` was opened for; return what was pushed, sorted by path.
 
     Each file appears whole or not at all. Files that the URI holds besides are left alone. A URI that ends in ``/``
-    is a folder: a single file goes into it under its own name.
+    is a folder: a single file goes into it under its own name. An image appears as a whole, in place of another.
 
     Args:
         backend: Where it goes.
@@ -110,6 +97,8 @@ def upload(
     files = _found(Path(source), into_folder=backend.uri.is_folder)
     if staged is not None:
         files = _as_staged(files, {one.path: one for one in staged}, Path(source))
+    if backend.writes_trees:
+        return backend.write_tree(files, settings=settings, progress=progress, cancel=cancel)
     pool = WorkerPool(min(settings.concurrency, len(files)), cancel=cancel)
     total = sum(one.size for one in files)
     pushed: list[UploadedFile] = []
@@ -125,7 +114,42 @@ def upload(
     return tuple(sorted(pushed, key=lambda one: one.path))
 
 
-def _found(root: Path, *, into_folder: bool) -> list[_Source]:
+def check_free(backend: Backend, source: str | os.PathLike[str]) -> None:
+    """Refuse a folder that holds other files than ``source`` has: whoever fetches it would get them as well.
+
+    Args:
+        backend: The folder.
+        source: What is going to be pushed to it.
+
+    Raises:
+        InvalidInput: It holds some, or ``source`` cannot be pushed.
+        ObjectNotFound: ``source`` does not exist.
+        StorageError: The storage failed.
+    """
+    root = Path(source)
+    if backend.replaces or (root.is_file() and not backend.uri.is_folder):
+        return
+    others = sorted(_names_there(backend) - {one.shown for one in _found(root, into_folder=backend.uri.is_folder)})
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InvalidInput(
+            f"cannot upload to {backend.uri}: other files are there, {others[0]!r}{more}",
+            next_step="name a place of its own for each version, such as one that ends in the version's name",
+        )
+
+
+def _names_there(backend: Backend) -> set[str]:
+    try:
+        return {file.path for file in backend.snapshot().files}
+    except ObjectNotFound:
+        return set()
+    except AccessDenied:
+        # Credentials that may write and not list are what careful people give to whoever uploads.
+        _logger.info("what %s holds already cannot be listed, and is not checked", backend.uri)
+        return set()
+
+
+def _found(root: Path, *, into_folder: bool) -> list[LocalFile]:
     files = sorted(_sources(root, into_folder=into_folder), key=lambda one: one.name)
     if not files:
         raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")
@@ -133,7 +157,7 @@ def _found(root: Path, *, into_folder: bool) -> list[_Source]:
     return files
 
 
-def _as_staged(files: list[_Source], staged: Mapping[str, UploadedFile], root: Path) -> list[_Source]:
+def _as_staged(files: list[LocalFile], staged: Mapping[str, UploadedFile], root: Path) -> list[LocalFile]:
     """Return ``files`` with the digests they had when they were staged."""
     if {(one.shown, one.size) for one in files} != {(one.path, one.size) for one in staged.values()}:
         raise _changed(root)
@@ -144,7 +168,7 @@ def _changed(path: Path) -> InvalidInput:
     return InvalidInput(f"{path} changed while it was pushed", next_step="push it again once it is complete")
 
 
-def _hash(source: _Source, worker: Worker) -> UploadedFile:
+def _hash(source: LocalFile, worker: Worker) -> UploadedFile:
     with _opened(source) as reader:
         while reader.read(_CHUNK_BYTES):
             worker.alive_now()
@@ -152,7 +176,7 @@ def _hash(source: _Source, worker: Worker) -> UploadedFile:
         return UploadedFile(source.shown, reader.sha256, source.size)
 
 
-def _push(backend: Backend, source: _Source, settings: TransferSettings, worker: Worker) -> UploadedFile:
+def _push(backend: Backend, source: LocalFile, settings: TransferSettings, worker: Worker) -> UploadedFile:
     attempts = Attempts(settings, worker.stop)
     while True:
         worker.alive_now()
@@ -163,7 +187,7 @@ def _push(backend: Backend, source: _Source, settings: TransferSettings, worker:
             attempts.failed(error)
 
 
-def _push_once(backend: Backend, source: _Source) -> UploadedFile:
+def _push_once(backend: Backend, source: LocalFile) -> UploadedFile:
     with _opened(source) as reader:
         sha256 = source.sha256
         if sha256 is None and backend.records_digests:
@@ -174,20 +198,20 @@ def _push_once(backend: Backend, source: _Source) -> UploadedFile:
         return UploadedFile(source.shown, reader.sha256, source.size)
 
 
-def _opened(source: _Source) -> HashingReader:
+def _opened(source: LocalFile) -> HashingReader:
     try:
         return HashingReader(source.path.open("rb", buffering=0))
     except OSError as error:
         raise InvalidInput(f"the file {source.path} cannot be read: {error.strerror or error}") from error
 
 
-def _check_unchanged(source: _Source, reader: HashingReader) -> None:
+def _check_unchanged(source: LocalFile, reader: HashingReader) -> None:
     is_other = source.sha256 not in {None, reader.sha256}
     if is_other or reader.hashed != source.size or reader.state() != (source.size, source.mtime_ns):
         raise _changed(source.path)
 
 
-def _sources(root: Path, *, into_folder: bool) -> Iterator[_Source]:
+def _sources(root: Path, *, into_folder: bool) -> Iterator[LocalFile]:
     if not root.is_dir():
         yield _source(root, root.name if into_folder else "")
         return
@@ -198,7 +222,7 @@ def _sources(root: Path, *, into_folder: bool) -> Iterator[_Source]:
         raise InvalidInput(f"the folder {error.filename or root} cannot be read: {error.strerror or error}") from error
 
 
-def _source(path: Path, name: str) -> _Source:
+def _source(path: Path, name: str) -> LocalFile:
     try:
         found = path.stat()
     except FileNotFoundError as error:
@@ -207,7 +231,7 @@ def _source(path: Path, name: str) -> _Source:
         raise InvalidInput(f"the file {path} cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(found.st_mode):
         raise InvalidInput(f"{path} is neither a file nor a folder")
-    return _Source(path, name, found.st_size, found.st_mtime_ns)
+    return LocalFile(path, name, found.st_size, found.st_mtime_ns)
 
 
 class HashingReader(io.RawIOBase):

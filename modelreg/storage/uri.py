@@ -88,8 +88,12 @@ class StorageURI(NamedTuple):
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is written as a folder: with a slash at its end, or without any path."""
-        return not self.path or (self.text if self.scheme == "file" else self.path).endswith(("/", os.sep))
+        """Whether it is written as a folder: with a slash at its end, or without any path; what images hold is one."""
+        return (
+            self.scheme == "oci"
+            or not self.path
+            or (self.text if self.scheme == "file" else self.path).endswith(("/", os.sep))
+        )
 
     @property
     def name(self) -> str:

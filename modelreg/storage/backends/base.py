@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 import attrs
 
 from modelreg.exceptions import InvalidURI, ModelRegError, ObjectNotFound, ReadOnlyStorage, StorageError
-from modelreg.storage.model import RemoteFile, RemoteLevel, RemoteTree
+from modelreg.storage.model import LocalFile, RemoteFile, RemoteLevel, RemoteTree, UploadedFile
 from modelreg.storage.names import check_tree, safe_relative_path
 from modelreg.storage.patterns import Patterns, selects
 from modelreg.storage.retrying import Attempts
 from modelreg.storage.uri import StorageURI
-from modelreg.storageconfig import StorageSettings
+from modelreg.storageconfig import StorageSettings, TransferSettings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from modelreg.storage.transfer import Progress
 
 T = TypeVar("T")
 
@@ -68,6 +70,8 @@ class Backend(abc.ABC):
     concurrency: int | None = None
     #: :meth:`write` notes a file's sha256 beside it, and :meth:`recorded` tells it.
     records_digests: bool = False
+    #: What is pushed becomes one thing, such as an image: :meth:`write_tree` stores all of its files at once.
+    writes_trees: bool = False
     #: A push replaces all that the URI held; elsewhere other files are left beside it.
     replaces: bool = False
 
@@ -190,6 +194,29 @@ class Backend(abc.ABC):
             safe_relative_path(name)
         location = self.location(name)
         self._translated(self._write, location, source, size, sha256, what=self._named(location))
+
+    def write_tree(
+        self,
+        files: Sequence[LocalFile],
+        *,
+        settings: TransferSettings,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> tuple[UploadedFile, ...]:
+        """Store ``files`` as the one thing that the URI names; return them hashed, sorted by path.
+
+        Args:
+            files: Local files under the names they are to have.
+            settings: How bytes are moved.
+            progress: Called as files arrive.
+            cancel: Ends the push when another thread sets it.
+
+        Raises:
+            ReadOnlyStorage: The storage holds files rather than trees.
+            StorageError: The storage failed or could not be reached.
+        """
+        del files, settings, progress, cancel
+        raise ReadOnlyStorage(f"cannot write {self.uri.normalised}: {self.uri.scheme} storage takes file by file")
 
     @abc.abstractmethod
     def location(self, name: str) -> str:

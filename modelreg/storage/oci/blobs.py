@@ -82,6 +82,8 @@ def hashed(pieces: Sequence[Piece], *, alive: Callable[[], object]) -> Blob:
             alive()
             whole.update(chunk)
             alone.update(chunk)
+        if piece.sha256 not in {None, alone.hexdigest()}:
+            raise _changed(piece)
         files.append(UploadedFile(piece.name, alone.hexdigest(), piece.size))
     return Blob(f"sha256:{whole.hexdigest()}", sum(map(piece_size, pieces)), tuple(pieces), tuple(files))
 

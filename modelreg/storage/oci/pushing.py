@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar, cast
 
@@ -183,10 +183,11 @@ class ImagePusher:
 
 @attrs.frozen
 class _At:
-    """How far a blob is sent."""
+    """How far a blob is sent, and whether it is known to be there."""
 
     digest: str
     bytes_done: int
+    is_there: bool = False
 
 
 class _Told:
@@ -197,23 +198,24 @@ class _Told:
         progress: Who wants to know.
     """
 
-    def __init__(self, blobs: Iterable[Blob], progress: Progress | None) -> None:
+    def __init__(self, blobs: Sequence[Blob], progress: Progress | None) -> None:
         self._progress = progress or (lambda _progress: None)
-        self._blobs = list(blobs)
+        self._same: dict[str, list[Blob]] = {}
+        for blob in blobs:
+            self._same.setdefault(blob.digest, []).append(blob)
         self._at: dict[str, int] = {}
+        self._bytes_done = self._files_done = 0
+        self._bytes_total = sum(map(_file_bytes, blobs))
+        self._files_total = sum(len(blob.files) for blob in blobs)
 
     def __call__(self, at: _At) -> None:
+        before = self._at.get(at.digest, 0)
         # A blob that is sent again is read again from its start; what was told stays.
-        self._at[at.digest] = max(at.bytes_done, self._at.get(at.digest, 0))
-        done = [blob for blob in self._blobs if self._at.get(blob.digest, 0) >= blob.size]
-        self._progress(
-            TransferProgress(
-                bytes_done=sum(min(self._at.get(blob.digest, 0), _file_bytes(blob)) for blob in self._blobs),
-                bytes_total=sum(map(_file_bytes, self._blobs)),
-                files_done=sum(len(blob.files) for blob in done),
-                files_total=sum(len(blob.files) for blob in self._blobs),
-            )
-        )
+        now = self._at[at.digest] = max(at.bytes_done, before)
+        for blob in self._same[at.digest]:
+            self._bytes_done += min(now, _file_bytes(blob)) - min(before, _file_bytes(blob))
+            self._files_done += len(blob.files) if at.is_there else 0
+        self._progress(TransferProgress(self._bytes_done, self._bytes_total, self._files_done, self._files_total))
 
 
 def _file_bytes(blob: Blob) -> int:
@@ -239,7 +241,7 @@ def _send_blob(target: ImageTarget, blob: Blob, worker: Worker) -> None:
 
     with blob.open(at=at) as source:
         target.upload_blob(source, blob.digest, blob.size)
-    worker.tell(_At(blob.digest, blob.size))
+    worker.tell(_At(blob.digest, blob.size, is_there=True))
 
 
 def _copy_blob(pusher: ImagePusher, base: Base, layer: Document, worker: Worker) -> None:
