@@ -21,6 +21,7 @@ try:
     import grpc
 
     from modelreg.serving import grpc_service
+    from modelreg.serving.grpc_credentials import server_credentials
     from modelreg.serving.grpc_health import Health
     from modelreg.serving.grpc_methods import Record, Streams, service
     from modelreg.serving.grpc_reflection import Reflection
@@ -134,7 +135,7 @@ def grpc_server(
         dataplane,
         host=host,
         port=port,
-        credentials=None if tls is None else _credentials(tls),
+        credentials=None if tls is None else server_credentials(tls),
         enable_repository_api=enable_repository_api,
         access_log=access_log,
         options=settings,
@@ -234,30 +235,3 @@ class GRPCServer:
                 f"the server cannot listen on {address}", next_step="choose another port, or end what listens there"
             ) from error
         return int(bound)
-
-
-def _credentials(tls: TLSSettings) -> Any:
-    """The credentials of a server, as gRPC wants them."""
-    try:
-        key, certificate = tls.keyfile.read_bytes(), tls.certfile.read_bytes()
-        authorities = None if tls.client_ca is None else tls.client_ca.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"the certificate cannot be read: {error}") from error
-    if tls.key_password is not None:
-        key = _without_password(key, tls.key_password)
-    return grpc.ssl_server_credentials(
-        [(key, certificate)], root_certificates=authorities, require_client_auth=authorities is not None
-    )
-
-
-def _without_password(key: bytes, password: str) -> bytes:
-    """A private key without the password that it is under, which gRPC does not take."""
-    try:
-        from cryptography.hazmat.primitives import serialization
-    except ImportError as error:
-        raise MissingExtra(
-            "a private key with a password needs cryptography for gRPC", next_step="pip install cryptography"
-        ) from error
-    return serialization.load_pem_private_key(key, password.encode()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -83,6 +83,8 @@ class ModelServer:
         events: How answers to CloudEvents are made; by default as ``CE_TYPE``, ``CE_SOURCE`` and ``CE_MERGE`` say.
         drain_delay_s: Seconds for which a server that was told to stop goes on as before, but for its readiness, so
             that load balancers notice.
+        ssl_renewal_s: Seconds between two looks at the files of TLS: connections that begin after they have changed get
+            what they hold then.
 
     Raises:
         InvalidInput: An argument is out of range, or a file of TLS cannot be used.
@@ -129,6 +131,7 @@ class ModelServer:
         access_log: AccessLogging = False,
         events: EventAnswers | None = None,
         drain_delay_s: float = 0.0,
+        ssl_renewal_s: float = 10.0,
     ) -> None:
         if workers < 1:
             raise InvalidInput(f"there must be at least one worker, not {workers}")
@@ -161,6 +164,7 @@ class ModelServer:
             keep_alive_s=timeout_keep_alive,
             grace_s=grace_period,
             drain_delay_s=drain_delay_s,
+            renewal_s=ssl_renewal_s,
         )
         self._stopping: Stopping | None = None
 

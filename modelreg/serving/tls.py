@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import attrs
 
@@ -52,3 +56,37 @@ class TLSSettings:
             context.load_verify_locations(self.client_ca)
         except (OSError, ValueError) as error:
             raise InvalidInput(f"the authorities in {self.client_ca} cannot be used: {error}") from error
+
+
+@contextmanager
+def copied(tls: TLSSettings) -> Iterator[TLSSettings]:
+    """Give the same settings with files that are checked and that nobody changes, while the context lasts.
+
+    A server that reads files later than they are checked may read others than those.
+
+    Args:
+        tls: The settings.
+
+    Raises:
+        InvalidInput: A file cannot be read, or holds something else, or the key is not the certificate's.
+    """
+    with ExitStack() as copies:
+        certfile, keyfile = _copy(tls.certfile, copies), _copy(tls.keyfile, copies)
+        client_ca = None if tls.client_ca is None else _copy(tls.client_ca, copies)
+        yield attrs.evolve(tls, certfile=certfile, keyfile=keyfile, client_ca=client_ca)
+
+
+def _copy(path: Path, copies: ExitStack) -> Path:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"the certificate cannot be read: {error}") from error
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
+        # Containers may have no file system that can be written to.
+        descriptor = os.memfd_create("modelreg-tls")
+        copies.callback(os.close, descriptor)
+        copy = Path(f"/proc/self/fd/{descriptor}")
+    else:
+        copy = Path(copies.enter_context(TemporaryDirectory(prefix="modelreg-tls-"))) / "copy.pem"
+    copy.write_bytes(content)
+    return copy

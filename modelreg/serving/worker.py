@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from modelreg.serving.tls import TLSSettings
 if TYPE_CHECKING:
     from modelreg.serving.grpc import GRPCServer
     from modelreg.serving.http_server import HTTPServer
+    from modelreg.serving.renewal import RenewingHTTPServer
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class WorkerSettings:
     keep_alive_s: float
     grace_s: float
     drain_delay_s: float
+    renewal_s: float
 
 
 class Worker:
@@ -137,8 +140,9 @@ class Worker:
         if self._settings.drain_delay_s > 0:
             time.sleep(self._settings.drain_delay_s)
 
-    def _http_server(self, port: ReservedPort) -> HTTPServer:
+    def _http_server(self, port: ReservedPort) -> HTTPServer | RenewingHTTPServer:
         from modelreg.serving.http_server import HTTPServer
+        from modelreg.serving.renewal import RenewingHTTPServer
 
         settings = self._settings
         app = rest_app(
@@ -148,8 +152,18 @@ class Worker:
             events=settings.events,
             access_log=settings.access_log,
         )
-        threads = max_bodies_of(self.dataplane) + _SPARE_THREADS
-        return HTTPServer(app, port=port, threads=threads, tls=settings.tls, keep_alive_s=settings.keep_alive_s)
+        create = partial(
+            HTTPServer,
+            app,
+            port=port,
+            threads=max_bodies_of(self.dataplane) + _SPARE_THREADS,
+            keep_alive_s=settings.keep_alive_s,
+        )
+        if settings.tls is None:
+            return create()
+        return RenewingHTTPServer(
+            lambda tls: create(tls=tls), settings.tls, look_s=settings.renewal_s, grace_s=settings.grace_s
+        )
 
     def _grpc_server(self, port: ReservedPort) -> GRPCServer:
         from modelreg.serving.grpc import grpc_server
