@@ -79,8 +79,10 @@ def datatype_of(dtype: np.dtype[Any]) -> str | None:
         >>> datatype_of(np.dtype("datetime64[s]")) is None
         True
     """
+    found = _BY_DTYPE.get((dtype.kind, dtype.itemsize))
+    if found is not None:
+        return found
     if dtype.kind in "OSU":
         return "BYTES"
-    if dtype.name == "bfloat16":
-        return "BF16"
-    return _BY_DTYPE.get((dtype.kind, dtype.itemsize))
+    # Last, as numpy puts the name together for each who asks.
+    return "BF16" if dtype.name == "bfloat16" else None

@@ -39,7 +39,7 @@ def _upper(text: str) -> str:
     return text.upper()
 
 
-@attrs.define(eq=False, on_setattr=[])
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class Tensor:
     """A named tensor.
 
@@ -266,7 +266,7 @@ class Tensor:
         return self.name, list(self.shape), self.datatype, self.parameters or {}
 
 
-@attrs.define(eq=False, on_setattr=[])
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class InferInput(Tensor):
     """An input of a model; its data is wrong where the client's is, so its errors are :exc:`InvalidInput`."""
 
@@ -274,7 +274,7 @@ class InferInput(Tensor):
     _error = InvalidInput
 
 
-@attrs.define(eq=False, on_setattr=[])
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class InferOutput(Tensor):
     """An output of a model; its data is wrong where the model's is, so its errors are :exc:`InferenceError`."""
 
