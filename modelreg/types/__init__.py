@@ -7,6 +7,7 @@ from modelreg.types.aliases import Alias, AliasChange
 from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, Metric, ModelArtifact, Parameter
 from modelreg.types.base import (
     BaseResource,
+    BaseResourceModel,
     CustomProperties,
     MetadataValue,
     ProtoValue,
@@ -43,6 +44,7 @@ __all__ = [
     "ArtifactState",
     "ArtifactTypeQueryParam",
     "BaseResource",
+    "BaseResourceModel",
     "CustomProperties",
     "DataSet",
     "Deployment",
