@@ -300,6 +300,32 @@ class OCISettings:
         plain = (_text(env, "MODELREG_OCI_PLAIN_HTTP") or "").lower().replace(",", " ").split()
         return cls(auth_files=(named,) if named is not None else standard, plain_http=(*_LOOPBACK, *plain))
 
+    def logged_in(
+        self,
+        *,
+        variable: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        env: Mapping[str, str] = os.environ,
+    ) -> OCISettings:
+        """Return these settings with the first of these credentials that there is, as Kubeflow's client looks for them.
+
+        Args:
+            variable: Variable that holds the text of a docker ``config.json``; it must be set.
+            username: The user's name, after the variable ``.dockerconfigjson``, which Kubernetes gives to pods.
+            password: The same.
+            env: The environment.
+
+        Raises:
+            InvalidInput: ``variable`` is not set.
+        """
+        text = _text(env, variable or ".dockerconfigjson")
+        if variable and text is None:
+            raise InvalidInput(f"cannot find the environment variable {variable!r}, which is to hold the credentials")
+        if text is not None:
+            return attrs.evolve(self, auth_config=text)
+        return attrs.evolve(self, username=username, password=password) if username and password else self
+
 
 @attrs.frozen(kw_only=True)
 class HubSettings:

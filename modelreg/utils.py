@@ -1,15 +1,21 @@
-"""The names that users of Kubeflow's ``model_registry.utils`` import: upload parameters and the S3 URI builder."""
+"""The names that users of Kubeflow's ``model_registry.utils`` import: upload parameters, and what saves and names."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import attrs
 from attrs import field
 
 from modelreg import config, exceptions
 
-__all__ = ["OCIParams", "S3Params", "s3_uri_from"]
+__all__ = ["BackendDefinition", "OCIParams", "S3Params", "s3_uri_from", "save_to_oci_registry"]
+
+# Tools that Kubeflow's client moves images with. None is needed here; old code names them.
+_TOOLS = ("oras", "skopeo")
 
 
 @attrs.frozen
@@ -44,16 +50,33 @@ class S3Params:
 
 
 @attrs.frozen
+class BackendDefinition:
+    """A tool of one's own that moves images between a registry and a folder in the image specification's layout.
+
+    Attributes:
+        is_available: Returns whether it can be used here.
+        pull: Called with an image and the folder (a ``Path``) it goes to.
+        push: Called with the folder and the reference that the image goes to.
+
+    ``pull`` and ``push`` get the path of a file of credentials as ``authfile``, where there are any.
+    """
+
+    is_available: Callable[[], bool]
+    pull: Callable[..., Any]
+    push: Callable[..., Any]
+
+
+@attrs.frozen
 class OCIParams:
     """Where in an OCI registry to put a model, and with which credentials.
 
     Attributes:
-        base_image: The image that the model's layer goes on.
+        base_image: The image that the model's layers go on; ``scratch`` for none.
         oci_ref: The image to write, as ``REGISTRY/REPOSITORY:TAG``.
-        dest_dir: Folder to work in; ``None`` for a temporary one.
-        backend: The tool that Kubeflow's client moved bytes with; accepted so that old code runs.
+        dest_dir: Folder in which ``custom_oci_backend`` works; ``None`` for a temporary one.
+        backend: The tool that Kubeflow's client moved bytes with; accepted so that old code runs, and not needed.
         modelcard: File of the model's card, if it has one.
-        custom_oci_backend: A tool of one's own for Kubeflow's client; accepted so that old code runs.
+        custom_oci_backend: A tool of one's own that moves the image, as :class:`BackendDefinition` has it.
         oci_auth_env_var: Environment variable that holds the docker credentials as JSON.
         oci_username: The user's name.
         oci_password: The user's password. Not part of the ``repr``.
@@ -64,7 +87,7 @@ class OCIParams:
     dest_dir: str | os.PathLike[str] | None = None
     backend: str = "skopeo"
     modelcard: str | os.PathLike[str] | None = None
-    custom_oci_backend: object | None = None
+    custom_oci_backend: Any = None
     oci_auth_env_var: str | None = None
     oci_username: str | None = None
     oci_password: str | None = field(default=None, repr=False)
@@ -110,3 +133,74 @@ def s3_uri_from(
     region = region or defaults.region
     uri = f"s3://{bucket or defaults.bucket}/{path}?endpoint={endpoint}"
     return f"{uri}&defaultRegion={region}" if region else uri
+
+
+def save_to_oci_registry(  # noqa: PLR0917 - the signature of Kubeflow's client
+    base_image: str,
+    oci_ref: str,
+    model_files_path: str | os.PathLike[str],
+    dest_dir: str | os.PathLike[str] | None = None,
+    backend: str = "skopeo",
+    modelcard: str | os.PathLike[str] | None = None,
+    custom_oci_backend: Any = None,
+    oci_auth_env_var: str | None = None,
+    oci_username: str | None = None,
+    oci_password: str | None = None,
+) -> str:
+    """Save a model as layers on an image, below ``/models``, and return its URI.
+
+    No other program is needed: modelreg speaks to registries itself, whatever ``backend`` is.
+
+    Args:
+        base_image: The image that the layers go on, for every platform that it is there for; ``scratch`` for none.
+        oci_ref: Where the image goes, such as ``quay.io/my-org/fraud:1.0.0``.
+        model_files_path: A local file, or a folder: every file below it, under its path in the folder.
+        dest_dir: Folder in which ``custom_oci_backend`` works; ``None`` for a temporary one.
+        backend: ``skopeo`` or ``oras``, the tools of Kubeflow's client; neither is used.
+        modelcard: File of the model's card, which becomes a layer of its own.
+        custom_oci_backend: A tool of one's own that moves the image, as :class:`BackendDefinition` has it.
+        oci_auth_env_var: Variable that holds the text of a docker ``config.json``; ``None`` for ``.dockerconfigjson``.
+        oci_username: The user's name at the registry, where no variable holds credentials.
+        oci_password: The user's password. Without any of these, what docker and podman logins have left is used.
+
+    Returns:
+        ``oci://`` and ``oci_ref``.
+
+    Raises:
+        InvalidInput: ``model_files_path`` does not exist, the variable is not set, ``backend`` is none of the two, or
+            ``custom_oci_backend`` is not available.
+        InvalidURI: A reference cannot be read.
+        AccessDenied: The credentials do not allow it.
+        StorageError: A registry failed or could not be reached.
+    """
+    from modelreg.storage.oci.modelcars import push_modelcar, save_with_tool
+    from modelreg.storageconfig import StorageSettings
+
+    settings = StorageSettings.from_env()
+    login = settings.oci.logged_in(variable=oci_auth_env_var, username=oci_username, password=oci_password)
+    settings = attrs.evolve(settings, oci=login)
+    _check_tool(backend, custom_oci_backend)
+    if not Path(model_files_path).exists():
+        raise exceptions.InvalidInput(f"the path {os.fspath(model_files_path)!r} does not exist")
+    if custom_oci_backend is None:
+        push_modelcar(model_files_path, oci_ref, base_image=base_image, card=modelcard, settings=settings)
+    else:
+        save_with_tool(
+            custom_oci_backend,
+            model_files_path,
+            oci_ref,
+            base_image=base_image,
+            folder=dest_dir,
+            card=modelcard,
+            settings=settings,
+        )
+    return f"oci://{oci_ref}"
+
+
+def _check_tool(backend: str, custom: Any) -> None:
+    if custom is None and backend not in _TOOLS:
+        raise exceptions.InvalidInput(
+            f"there is no backend {backend!r}", next_step=f"known are {' and '.join(_TOOLS)}, and neither is needed"
+        )
+    if custom is not None and not custom.is_available():
+        raise exceptions.InvalidInput("custom_oci_backend says that it is not available here")

@@ -53,7 +53,7 @@ def stage(
         UnsafeName: A file's name could not be fetched again on every platform.
         KeyboardInterrupt: ``cancel`` was set.
     """
-    files = _found(Path(source), into_folder=into_folder)
+    files = local_files(source, into_folder=into_folder)
     pool = WorkerPool(min(concurrency, len(files)), cancel=cancel)
     try:
         for one in files:
@@ -94,9 +94,7 @@ def upload(
         KeyboardInterrupt: ``cancel`` was set.
     """
     settings = options or backend.settings.transfer
-    files = _found(Path(source), into_folder=backend.uri.is_folder)
-    if staged is not None:
-        files = _as_staged(files, {one.path: one for one in staged}, Path(source))
+    files = local_files(source, into_folder=backend.uri.is_folder, staged=staged)
     if backend.writes_trees:
         return backend.write_tree(files, settings=settings, progress=progress, cancel=cancel)
     pool = WorkerPool(min(settings.concurrency, len(files)), cancel=cancel)
@@ -114,6 +112,29 @@ def upload(
     return tuple(sorted(pushed, key=lambda one: one.path))
 
 
+def local_files(
+    source: str | os.PathLike[str], *, into_folder: bool, staged: Iterable[UploadedFile] | None = None
+) -> list[LocalFile]:
+    """Return what a push of ``source`` pushes, in order of the names.
+
+    Args:
+        source: A local file, or a folder: every file below it, links followed.
+        into_folder: A single file keeps its name, rather than get that of the URI.
+        staged: What :func:`stage` returned for it: what is not that any more is refused.
+
+    Raises:
+        ObjectNotFound: ``source`` does not exist.
+        InvalidInput: It is a folder without files, cannot be read, or is not what was staged.
+        UnsafeName: A file's name could not be fetched again on every platform.
+    """
+    root = Path(source)
+    files = sorted(_sources(root, into_folder=into_folder), key=lambda one: one.name)
+    if not files:
+        raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")
+    check_tree(one.name for one in files if one.name)
+    return files if staged is None else _as_staged(files, {one.path: one for one in staged}, root)
+
+
 def check_free(backend: Backend, source: str | os.PathLike[str]) -> None:
     """Refuse a folder that holds other files than ``source`` has: whoever fetches it would get them as well.
 
@@ -129,7 +150,7 @@ def check_free(backend: Backend, source: str | os.PathLike[str]) -> None:
     root = Path(source)
     if backend.replaces or (root.is_file() and not backend.uri.is_folder):
         return
-    others = sorted(_names_there(backend) - {one.shown for one in _found(root, into_folder=backend.uri.is_folder)})
+    others = sorted(_names_there(backend) - {one.shown for one in local_files(root, into_folder=backend.uri.is_folder)})
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InvalidInput(
@@ -147,14 +168,6 @@ def _names_there(backend: Backend) -> set[str]:
         # Credentials that may write and not list are what careful people give to whoever uploads.
         _logger.info("what %s holds already cannot be listed, and is not checked", backend.uri)
         return set()
-
-
-def _found(root: Path, *, into_folder: bool) -> list[LocalFile]:
-    files = sorted(_sources(root, into_folder=into_folder), key=lambda one: one.name)
-    if not files:
-        raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")
-    check_tree(one.name for one in files if one.name)
-    return files
 
 
 def _as_staged(files: list[LocalFile], staged: Mapping[str, UploadedFile], root: Path) -> list[LocalFile]:
