@@ -15,9 +15,9 @@ from modelreg.config import RegistrySettings
 from modelreg.connecting import ServerOptions, connect_to
 from modelreg.exceptions import InvalidInput, NotFound
 from modelreg.registry.aliases import AliasMethods
+from modelreg.registry.hub import HubMethods
 from modelreg.registry.lineage import LineageMethods
 from modelreg.registry.part import or_none, text_id
-from modelreg.registry.registering import RegisteringMethods
 from modelreg.registry.resources import ResourceMethods
 from modelreg.registry.serving import ServingMethods
 from modelreg.registry.tracking import TrackingMethods
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class ModelRegistry(RegisteringMethods, ResourceMethods, TrackingMethods, ServingMethods, AliasMethods, LineageMethods):
+class ModelRegistry(HubMethods, ResourceMethods, TrackingMethods, ServingMethods, AliasMethods, LineageMethods):
     """A registry of models: Kubeflow's at an ``http(s)://`` address, or one of modelreg's own in a database.
 
     It may be used from any number of threads, inside a running event loop and after a fork, and closed when it is no

@@ -79,7 +79,7 @@ class RegisteringMethods(RegistryPart):
             version,
             author=author,
             owner=owner,
-            description=_renamed_description(version_description, description),
+            description=renamed_description(version_description, description),
             metadata=metadata,
             if_exists=if_exists,
             artifact=ModelArtifact(
@@ -184,7 +184,7 @@ class RegisteringMethods(RegistryPart):
             version,
             author=author,
             owner=owner,
-            description=_renamed_description(version_description, description),
+            description=renamed_description(version_description, description),
             metadata=metadata,
             if_exists=if_exists,
             artifact=artifact,
@@ -217,7 +217,8 @@ class RegisteringMethods(RegistryPart):
         )
 
 
-def _renamed_description(version_description: str | None, description: str | None) -> str | None:
+def renamed_description(version_description: str | None, description: str | None) -> str | None:
+    """Return the description that was given, under either name; the old one warns the caller of the method."""
     if description is None:
         return version_description
     # The stack up to the caller: this function, and the method.
