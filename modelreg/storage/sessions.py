@@ -1,0 +1,44 @@
+"""A session of requests that asks the environment for proxies and certificates once for each host, not each request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+# What requests, and urllib below it, take from the environment.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# Hosts whose settings are kept; a program that meets more asks again.
+_MOST_HOSTS = 256
+
+
+class Session(requests.Session):
+    """A session whose look at the environment is kept for as long as its variables stay what they are.
+
+    requests goes through every variable there is, twice, for each request: longer than the request itself takes on a
+    fast line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[Any, Mapping[str, Any]] = {}
+
+    def merge_environment_settings(
+        self, url: Any, proxies: MutableMapping[str, str] | None, stream: bool | None, verify: Any, cert: Any
+    ) -> Any:
+        """Return the settings of one request, as :meth:`requests.Session.merge_environment_settings` finds them."""
+        if proxies:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        parts = urlsplit(url)
+        key = (parts.scheme, parts.netloc, stream, verify, cert, *map(os.environ.get, _VARIABLES))
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= _MOST_HOSTS:
+                self._found.clear()
+            found = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            self._found[key] = found
+        return {**found, "proxies": dict(found["proxies"])}
