@@ -190,11 +190,26 @@ class OnnxModel(Model):
             results = self._session.run(outputs, feed)
         except Exception as error:
             # Its errors have no base class of their own; one that is about the arguments says so.
-            if type(error).__name__ != "InvalidArgument":
+            if type(error).__name__ == "InvalidArgument":
+                said = str(error).rpartition("INVALID_ARGUMENT : ")[2].strip().splitlines()[0][:_SHOWN_CHARACTERS]
+            else:
+                said = self._unequal(feed)
+            if not said:
                 raise
-            said = str(error).rpartition("INVALID_ARGUMENT : ")[2].strip().splitlines()[0][:_SHOWN_CHARACTERS]
             raise InvalidInput(f"model {self.name!r} refuses the input: {said}") from error
         return {name: _plain(result) for name, result in zip(outputs, results, strict=True)}
+
+    def _unequal(self, feed: dict[str, Array]) -> str:
+        """Return which inputs differ in a dimension that is one by its name, as the rows of all inputs are."""
+        sizes: dict[str, tuple[str, int]] = {}
+        for name, values in feed.items():
+            for dimension, size in zip(self._inputs[name].shape, values.shape, strict=False):
+                if not isinstance(dimension, str):
+                    continue
+                other, before = sizes.setdefault(dimension, (name, size))
+                if size != before:
+                    return f"{dimension!r} is {before} in {other!r} and {size} in {name!r}"
+        return ""
 
 
 def _array(name: str, values: Any) -> Array:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import onnx_files
+
 # What the extra `serve` installs is needed by all of these.
 collect_ignore_glob = [] if find_spec("numpy") else ["test_*.py"]
 
@@ -130,8 +132,7 @@ def lightgbm_file(iris: Data, folder: Path) -> Fitted:
 
 @pytest.fixture(scope="session")
 def onnx_file(classifier: Any, iris: Data, folder: Path) -> Fitted:
-    numpy, skl2onnx = pytest.importorskip("numpy"), pytest.importorskip("skl2onnx")
     pytest.importorskip("onnxruntime")
     path = folder / "iris.onnx"
-    path.write_bytes(skl2onnx.to_onnx(classifier, iris.X[:1].astype(numpy.float32)).SerializeToString())
+    path.write_bytes(onnx_files.classifier(classifier.coef_, classifier.intercept_))
     return Fitted(path, classifier, iris)

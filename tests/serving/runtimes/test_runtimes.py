@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import onnx_files
 from modelreg.exceptions import InvalidInput, InvalidModel
 from modelreg.serving.runtimes.formats import open_model
 from modelreg.serving.runtimes.trust import Trust
@@ -198,6 +199,110 @@ def test_an_input_that_an_onnx_model_does_not_have_is_named(onnx_file: Any):
 
     with pytest.raises(InvalidInput, match="the model has no input 'Y'"):
         ask(load(onnx_file.path), tensor, other)
+
+
+# --- what only ONNX has
+
+
+@pytest.fixture
+def onnx_model(tmp_path: Path) -> Any:
+    pytest.importorskip("onnxruntime")
+
+    def write(content: bytes) -> Any:
+        (tmp_path / "m.onnx").write_bytes(content)
+        return open_model("model", tmp_path / "m.onnx")
+
+    return write
+
+
+def loaded(model: Any) -> Any:
+    model.load()
+    return model
+
+
+def test_probabilities_are_columns_whether_the_model_gives_maps_or_a_tensor(
+    onnx_model: Any, onnx_file: Any, classifier: Any
+):
+    matrix = onnx_file.data.X[:5]
+    plain = onnx_files.classifier(classifier.coef_, classifier.intercept_, as_maps=False)
+    tensor = InferInput.from_numpy("X", matrix.astype(np.float32))
+
+    of_maps = ask(load(onnx_file.path), tensor)["output_probability"]
+    of_tensor = ask(loaded(onnx_model(plain)), tensor)["probabilities"]
+
+    np.testing.assert_allclose(of_maps, classifier.predict_proba(matrix), rtol=1e-5)
+    np.testing.assert_allclose(of_tensor, of_maps)
+
+
+def total(onnx_model: Any, shape: list[Any] | None) -> Any:
+    inputs = [(name, onnx_files.INT64, shape) for name in ("a", "b")]
+    return loaded(onnx_model(onnx_files.operator("Add", *inputs, output=onnx_files.INT64)))
+
+
+def test_several_inputs_are_taken_by_name_or_in_their_order(onnx_model: Any):
+    model = total(onnx_model, ["rows"])
+    one, two = (np.array([number], dtype=np.int64) for number in (1, 2))
+
+    by_name = ask(model, InferInput.from_numpy("b", two), InferInput.from_numpy("a", one))
+    by_order = ask(model, InferInput.from_numpy("x", one), InferInput.from_numpy("y", two))
+
+    assert by_name["y"].tolist() == by_order["y"].tolist() == [3]
+    assert model.predict({"instances": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}) == {"predictions": [3, 7]}
+
+
+def test_an_input_that_is_missing_is_named(onnx_model: Any):
+    model = total(onnx_model, ["rows"])
+
+    with pytest.raises(InvalidInput, match="there is no input 'b'; the inputs are a, b"):
+        ask(model, InferInput.from_numpy("a", np.ones(1, dtype=np.int64)))
+    with pytest.raises(InvalidInput, match="must be an object with a, b"):
+        model.predict({"instances": [[1, 2]]})
+
+
+def test_inputs_that_differ_in_rows_are_the_clients_mistake(onnx_model: Any):
+    model = total(onnx_model, ["rows"])
+    a, b = (InferInput.from_numpy(name, np.ones(rows, dtype=np.int64)) for name, rows in (("a", 2), ("b", 3)))
+
+    with pytest.raises(InvalidInput, match="'rows' is 2 in 'a' and 3 in 'b'"):
+        ask(model, a, b)
+
+
+def test_what_fails_within_the_model_is_not_the_clients_mistake(onnx_model: Any):
+    # Dimensions without names tell nobody that they must be equal.
+    model = total(onnx_model, None)
+    a, b = (InferInput.from_numpy(name, np.ones(rows, dtype=np.int64)) for name, rows in (("a", 2), ("b", 3)))
+
+    with pytest.raises(Exception, match="by 3") as caught:
+        ask(model, a, b)
+    assert not isinstance(caught.value, InvalidInput)
+
+
+def test_a_rank_that_is_another_is_the_clients_mistake(onnx_file: Any):
+    with pytest.raises(InvalidInput, match=r"input 'X' has the shape \[4\]: it must be \[-1, 4\]"):
+        ask(load(onnx_file.path), InferInput.from_numpy("X", np.ones(4, dtype=np.float32)))
+
+
+def test_text_goes_into_a_model_of_text_and_comes_out_of_it(onnx_model: Any):
+    text = onnx_files.operator("Identity", ("x", onnx_files.STRING, ["rows", 2]), output=onnx_files.STRING)
+    model = loaded(onnx_model(text))
+
+    answer = ask(model, InferInput("x", [1, 2], "BYTES", ["a", "b"]))
+
+    assert answer["y"].tolist() == [["a", "b"]]
+    assert model.predict({"instances": [["a", "b"]]}) == {"predictions": [["a", "b"]]}
+
+
+def test_a_type_that_no_request_can_hold_is_refused_when_the_model_is_loaded(onnx_model: Any):
+    with pytest.raises(InvalidModel, match=r"'x' is a seq\(tensor\(float\)\), which no request can hold"):
+        loaded(onnx_model(onnx_files.length_of_sequence()))
+
+
+def test_an_onnx_model_that_is_stopped_lets_go_of_its_session(onnx_file: Any):
+    model = load(onnx_file.path)
+
+    model.stop()
+
+    assert not model.ready
 
 
 @pytest.mark.parametrize("name", ["m.skops", "m.onnx", "m.ubj", "m.lgb"])
