@@ -203,6 +203,10 @@ class Filling:
     def discard(self) -> None:
         """Remove what was added: it is not what it should be, and no other answer holds it."""
         self._partials.discard()
-        kept = self._cache.pruner.contents()
-        for sha256 in self._added - kept:
-            self._cache.blobs.remove(sha256)
+        self.drop(self._added)
+
+    def drop(self, contents: Iterable[str]) -> None:
+        """Remove those of ``contents`` (digests in hex) that no answer holds: they have served."""
+        with files.translated(self._root):
+            for sha256 in set(contents) - self._cache.pruner.contents():
+                self._cache.blobs.remove(sha256)

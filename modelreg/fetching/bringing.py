@@ -16,6 +16,7 @@ from modelreg.cache.refs import Ref
 from modelreg.exceptions import CacheError
 from modelreg.fetching.doubles import find_doubles
 from modelreg.fetching.hits import digest_mismatch
+from modelreg.fetching.layering import Layers
 from modelreg.fetching.progress import shown
 from modelreg.storage.model import Downloaded, RemoteFile, RemoteTree
 
@@ -63,6 +64,7 @@ class Bringing:
         self._force = force
         self._progress = progress
         self._entries: dict[str, Entry] = {}
+        self._layers = Layers(cache, filling, clock=fetcher.clock)
 
     def ref(self) -> Ref:
         """Return the answer.
@@ -131,6 +133,10 @@ class Bringing:
         known = {(one.path, one.identity): one for one in self._filling.known(whole.key)}
         candidates: dict[str, Entry] = {}
         unknown = []
+        unpacked = [file for file in files if file.pack is not None and self._layers.find(file, file.pack)]
+        for file in unpacked:
+            self._filling.noted.add((file.path, file.identity))
+        files = [file for file in files if file not in unpacked]
         for file in files:
             source = known.get((file.path, file.identity)) if file.identity else None
             if file.sha256 is not None and file.size is not None:
@@ -146,8 +152,8 @@ class Bringing:
         for file in files:
             entry = candidates.get(file.path)
             if entry is not None and entry.sha256 in right:
-                self._entries[file.path] = entry
                 self._filling.note(entry, identity=file.identity)
+                self._take(file, entry)
             else:
                 missing.append(file)
         return missing
@@ -172,7 +178,14 @@ class Bringing:
         file = arrived.file
         entry = Entry(file.path, arrived.sha256, arrived.size)
         self._filling.add(entry, identity=file.identity, data=arrived.data, path=arrived.path)
-        self._entries[file.path] = entry
+        self._take(file, entry)
+
+    def _take(self, file: RemoteFile, entry: Entry) -> None:
+        """Take up a file whose content the cache holds: itself, or what is in it."""
+        if file.pack is None:
+            self._entries[file.path] = entry
+        else:
+            self._layers.unpack(file, file.pack, entry)
 
     def _is_as_listed(self, tree: RemoteTree) -> bool:
         """Return whether every file came as it was listed: one that changed meanwhile has another identity by now."""
@@ -180,7 +193,7 @@ class Bringing:
 
     def _checked(self, tree: RemoteTree) -> tuple[Manifest, str | None]:
         """Return what the answer holds, and its one file, once it has the digest that was asked for."""
-        manifest = Manifest.of(self._entries.values())
+        manifest = self._layers.merged(tree, self._entries.values(), self._question)
         file = tree.files[0].path if tree.is_file else None
         self._source = manifest.entries[0].sha256 if file is not None else None
         if self._digest not in {None, f"sha256:{manifest.digest}", f"sha256:{self._source}"}:

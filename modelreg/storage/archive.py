@@ -2,11 +2,14 @@
 
 What an archive is told by its content; its name only says whether to look. Files and folders are unpacked, and links
 to files of the same archive as copies of them. Everything else is refused: devices, pipes, links that lead elsewhere.
+
+A layer of an image is an archive of which a part is wanted: what lies elsewhere in it is read past, whatever it is.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import posixpath
@@ -14,7 +17,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -87,9 +90,56 @@ def unpack(
         with _damage(shown):
             if _is_zip(file):
                 _unpack_zip(file, writer)
-            else:
-                _unpack_tar(file, writer)
+            elif _unpack_tar(file, writer).last_block != bytes(_TAR_BLOCK):
+                raise ArchiveError(f"the archive {shown} is damaged: it has no end")
     return writer.finish()
+
+
+def unpack_tar(
+    archive: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    place: Callable[[str], str | None],
+    name: str = "",
+    limits: ArchiveLimits | None = None,
+) -> str:
+    """Unpack what is wanted of a tar archive into ``folder``; return the sha256 (hex) of the whole of it, decompressed.
+
+    Args:
+        archive: The archive's local path; it may be packed with gzip or zstd.
+        folder: An empty folder; if anything is raised, what was unpacked before stays there.
+        place: Returns where a member goes by its name in the archive, empty for ``folder`` itself; ``None`` for one
+            that is not wanted, which is neither unpacked nor judged.
+        name: What to call the archive in messages; by default its path.
+        limits: What it may hold.
+
+    Raises:
+        ArchiveError: It is damaged, no archive at all, or larger than its limits.
+        UnsafeName: A name that is wanted must not become a local path, or a link leads to what is not wanted.
+        MissingExtra: It is packed in a way that needs a package which is not installed.
+    """
+    path = Path(archive)
+    shown = name or str(path)
+    digest = hashlib.sha256()
+    seen = 0
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        writer = _Writer(Path(folder), limits or ArchiveLimits(), shown, packed=size, place=place)
+
+        def see(data: bytes) -> None:
+            # What is read past is bounded, too: it costs time.
+            nonlocal seen
+            seen += len(data)
+            writer.check(seen)
+            digest.update(data)
+
+        with _damage(shown):
+            stream = _unpack_tar(file, writer, seen=see)
+            # Tools fill archives up with zeros, which count for the digest.
+            while stream.read(_CHUNK_BYTES):
+                pass
+    writer.finish()
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -107,8 +157,17 @@ def _damage(shown: str) -> Iterator[None]:
 class _Writer:
     """Writes members under the limits, and remembers links until what they lead to is there."""
 
-    def __init__(self, folder: Path, limits: ArchiveLimits, shown: str, *, packed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: ArchiveLimits,
+        shown: str,
+        *,
+        packed: int,
+        place: Callable[[str], str | None] = str,
+    ) -> None:
         self.shown = shown
+        self._place = place
         self._names = TreeNames()
         self._executable: dict[str, bool] = {}
         self._folder = folder
@@ -120,18 +179,23 @@ class _Writer:
         self._members = 0
         self._unpacked = 0
 
-    def admit(self, name: str) -> str:
-        """Return the safe name of one more member; empty for the folder that holds everything."""
+    def admit(self, name: str) -> str | None:
+        """Return the safe name of one more member, empty for the folder that holds everything; ``None``: not wanted."""
         self._members += 1
         if self._members > self._limits.members:
             raise ArchiveError(f"the archive {self.shown} holds more than {self._limits.members} members")
-        name = name.removeprefix("./").removesuffix("/")
-        return safe_relative_path(name) if name not in {"", "."} else ""
+        placed = self._place(name.removeprefix("./").removesuffix("/"))
+        if placed is None:
+            return None
+        return safe_relative_path(placed) if placed not in {"", "."} else ""
 
-    def _count(self, size: int) -> None:
-        """Count ``size`` bytes that come out."""
-        self._unpacked += size
-        if self._unpacked > self._most:
+    def check(self, size: int) -> None:
+        """Check that ``size`` bytes may come out.
+
+        Raises:
+            ArchiveError: They are too many.
+        """
+        if size > self._most:
             raise ArchiveError(
                 f"the archive {self.shown} unpacks to more than {self._most} bytes",
                 next_step="if it is what it should be, unpack it yourself",
@@ -144,10 +208,10 @@ class _Writer:
         self._copy(name, source)
 
     def link(self, name: str, target: str) -> None:
-        """Remember that ``name`` is a link to the member ``target``."""
+        """Remember that ``name`` is a link to the member that the archive calls ``target``."""
         self._names.add(name)
         try:
-            self._links[name] = safe_relative_path(posixpath.normpath(target))
+            self._links[name] = safe_relative_path(self._place(posixpath.normpath(target)) or "")
         except UnsafeName as error:
             raise UnsafeName(f"the archive {self.shown} holds a link that leads out of it: {name!r}") from error
 
@@ -177,7 +241,8 @@ class _Writer:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags, 0o777 if self._executable[name] else 0o666), "wb") as out:
             while chunk := source.read(_CHUNK_BYTES):
-                self._count(len(chunk))
+                self._unpacked += len(chunk)
+                self.check(self._unpacked)
                 out.write(chunk)
 
 
@@ -191,7 +256,7 @@ def _unpack_zip(file: IO[bytes], writer: _Writer) -> None:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         # The original name: the other one is cut at a NUL, and has its backslashes turned on Windows.
-        named = [(writer.admit(member.orig_filename), member) for member in members]
+        named = [(writer.admit(member.orig_filename) or "", member) for member in members]
         check_tree(name for name, member in named if not member.is_dir())
         for name, member in named:
             if member.is_dir():
@@ -207,10 +272,17 @@ def _unpack_zip(file: IO[bytes], writer: _Writer) -> None:
                     raise UnsafeName(f"the archive {writer.shown} holds a device or a pipe: {name!r}")
 
 
-def _unpack_tar(file: IO[bytes], writer: _Writer) -> None:
-    counted = _Forward(*_decompressed(file, writer.shown), writer.shown)
+def _unpack_tar(file: IO[bytes], writer: _Writer, *, seen: Callable[[bytes], object] | None = None) -> _Forward:
+    """Unpack a tar archive; return its stream, from where reading ended on.
+
+    Args:
+        file: The archive.
+        writer: Where members go.
+        seen: Is shown all that is read.
+    """
+    stream = _Forward(*_decompressed(file, writer.shown), writer.shown, seen=seen)
     try:
-        archive = tarfile.open(fileobj=counted, mode="r:")  # noqa: SIM115 - closed by the block below
+        archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - closed by the block below
     except (*_DAMAGED, OSError) as error:
         raise ArchiveError(f"{writer.shown} is not an archive that can be unpacked: {error}") from error
     with archive:
@@ -218,15 +290,14 @@ def _unpack_tar(file: IO[bytes], writer: _Writer) -> None:
             # It would remember every header.
             archive.members = []  # type: ignore[attr-defined] # an old part of its interface, missing from the stubs
             name = writer.admit(member.name)
-            if not member.isdir():
+            if name is not None and not member.isdir():
                 _unpack_tar_member(archive, member, name, writer)
-    if counted.last_block != bytes(_TAR_BLOCK):
-        raise ArchiveError(f"the archive {writer.shown} is damaged: it has no end")
+    return stream
 
 
 def _unpack_tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, writer: _Writer) -> None:
     if member.issym():
-        writer.link(name, posixpath.join(posixpath.dirname(name), member.linkname))
+        writer.link(name, posixpath.join(posixpath.dirname(member.name), member.linkname))
     elif member.islnk():
         writer.link(name, member.linkname.removeprefix("./"))
     elif member.isreg() and (source := archive.extractfile(member)) is not None:
@@ -251,12 +322,16 @@ def _zstd(file: IO[bytes], shown: str) -> tuple[IO[bytes], tuple[type[Exception]
     """Return ``file`` decompressed by the first module that can: Python's own since 3.14, or its forerunners."""
     import importlib
 
-    for name, opener in (("compression.zstd", "ZstdFile"), ("backports.zstd", "ZstdFile"), ("zstandard", "open")):
+    for name in ("compression.zstd", "backports.zstd", "zstandard"):
         try:
             module: Any = importlib.import_module(name)
         except ImportError:
             continue
-        return getattr(module, opener)(file, "rb"), (module.ZstdError,)
+        if name == "zstandard":
+            # Its own open() takes the end of the first frame for the end of all, and some tools write a frame per file.
+            reader = module.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+            return reader, (module.ZstdError,)
+        return module.ZstdFile(file, "rb"), (module.ZstdError,)
     raise MissingExtra(f"the archive {shown} is packed with zstd", next_step="pip install zstandard")
 
 
@@ -267,8 +342,16 @@ class _Forward(io.RawIOBase):
         last_block: What was read last: an archive that is whole ends in zeros.
     """
 
-    def __init__(self, stream: IO[bytes], damaged: tuple[type[Exception], ...], shown: str) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        damaged: tuple[type[Exception], ...],
+        shown: str,
+        *,
+        seen: Callable[[bytes], object] | None = None,
+    ) -> None:
         super().__init__()
+        self._seen = seen
         self.last_block = b""
         self._stream = stream
         self._damaged = damaged
@@ -288,6 +371,8 @@ class _Forward(io.RawIOBase):
             raise ArchiveError(f"the archive {self._shown} is damaged: {error}") from error
         self.last_block = b"".join(parts)
         self._position += len(self.last_block)
+        if self._seen is not None:
+            self._seen(self.last_block)
         return self.last_block
 
     def tell(self) -> int:

@@ -12,6 +12,22 @@ from modelreg.storage.uri import StorageURI
 
 
 @attrs.frozen
+class Pack:
+    """What a file that stands for others holds: a tar archive, of which a tree is made in layers.
+
+    Attributes:
+        below: Folder in it that is wanted, with ``/`` between segments; empty for all of it.
+        sha256: Hex digest of it decompressed, where the source vouches for one.
+        overlays: It covers what lies below it: what is in it takes the place of what has its name, and whiteouts
+            (``.wh.NAME``) take away.
+    """
+
+    below: str = ""
+    sha256: str | None = None
+    overlays: bool = False
+
+
+@attrs.frozen
 class RemoteFile:
     """One file as a listing saw it.
 
@@ -22,6 +38,7 @@ class RemoteFile:
             where the source has none.
         sha256: Hex digest where the source vouches for one, else ``None``.
         location: What its backend reads it by (an object key, a URL, a local path); may hold credentials.
+        pack: What it holds, where it is not itself a file of the tree but stands for others.
     """
 
     path: str
@@ -29,6 +46,7 @@ class RemoteFile:
     identity: str = ""
     sha256: str | None = None
     location: str = attrs.field(default="", repr=False)
+    pack: Pack | None = None
 
 
 @attrs.frozen
@@ -37,7 +55,7 @@ class RemoteTree:
 
     Attributes:
         uri: The URI that was asked for.
-        files: Sorted by path.
+        files: Sorted by path; those that stand for others in the order in which they cover each other.
         is_file: The URI names one file rather than a folder.
         immutable: The URI can never mean other content (a version, a commit, a digest).
     """

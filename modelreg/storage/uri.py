@@ -6,6 +6,7 @@ Kept to the standard library and light, because answering from the cache starts 
   What follows the last ``?`` are options if it reads as ``name=value``; a key that itself ends that way is followed by
   one more ``?``.
 - ``http(s)://``: a URL, escaped as URLs are. Azure's blob hosts are recognised and become ``az``.
+- ``oci://`` is a registry's reference, with a tag or a digest; ``?platform=linux/arm64`` chooses of several.
 - ``file://`` is unescaped; everything without a scheme, Windows drives included, is a path.
 """
 
@@ -57,6 +58,8 @@ _AZURE_OPTIONS = {
     "versionId": "version",
     "anonymous": "anonymous",
 }
+_OCI_OPTIONS = {"platform": "platform", "artifact": "artifact"}
+_PLATFORM = re.compile(r"[a-z0-9_]+/[a-z0-9_]+(/[a-z0-9_.]+)?")
 # How each option is written back.
 _WRITTEN = {"region": "defaultRegion", "version": "versionId"}
 
@@ -229,6 +232,9 @@ def _split(text: str, url: str) -> SplitResult:
         _ = parts.port
     except ValueError as error:
         raise InvalidURI(f"the URI {redact_url(text)!r} cannot be parsed: {error}") from error
+    if "\\" in parts.netloc:
+        # Clients disagree on which side of it the host is: one would be checked, and another asked.
+        raise InvalidURI(f"the URI {redact_url(text)!r} holds a backslash before its path")
     return parts
 
 
@@ -333,6 +339,24 @@ def _parse_hub(text: str, rest: str) -> StorageURI:
     return parse_hub_uri(text, rest)
 
 
+def _parse_oci(text: str, rest: str) -> StorageURI:
+    from modelreg.storage.oci.reference import parse_reference
+
+    # As a flag, it is written without a value.
+    rest, options = _split_options(text, re.sub(r"([?&]artifact)(?=&|$)", r"\1=true", rest), _OCI_OPTIONS)
+    platform = options.get("platform")
+    if platform is not None and not _PLATFORM.fullmatch(platform):
+        raise InvalidURI(f"the URI {redact_url(text)!r} names no platform", next_step="write ?platform=linux/arm64")
+    if options.get("artifact", "true") not in {"true", "false"}:
+        raise InvalidURI(f"the URI {redact_url(text)!r} says neither ?artifact=true nor ?artifact=false")
+    reference = parse_reference(rest)
+    path = str(reference).partition("/")[2]
+    # Whether it is written as an artifact is no part of what it is called.
+    chosen = "" if platform is None else f"?platform={platform}"
+    normalised = f"oci://{reference}{chosen}"
+    return StorageURI("oci", reference.host, path, MappingProxyType(options), normalised, normalised)
+
+
 def _parse_other(text: str, rest: str) -> StorageURI:
     scheme = text.partition(":")[0].lower()
     authority, _, path = rest.partition("/")
@@ -356,5 +380,6 @@ _PARSERS: Mapping[str, Callable[[str, str], StorageURI]] = {
     "file": _parse_file,
     "hf": _parse_hub,
     "model-registry": _parse_registered,
+    "oci": _parse_oci,
     "pvc": _parse_pvc,
 }

@@ -24,11 +24,10 @@ _BACKENDS: Mapping[str, str] = {
     "hf": "modelreg.storage.backends.hf:HubBackend",
     "http": "modelreg.storage.backends.web:WebBackend",
     "https": "modelreg.storage.backends.web:WebBackend",
+    "oci": "modelreg.storage.backends.oci:OCIBackend",
     "pvc": "modelreg.storage.backends.local:ClaimBackend",
     "s3": "modelreg.storage.backends.s3:S3Backend",
 }
-# Schemes of modelreg that an extra adds, and the extra.
-_EXTRAS: Mapping[str, str] = {"oci": "oci"}
 # Schemes that are fsspec's, but not storages: caches, archives and references of other URIs.
 _NOT_STORAGES = frozenset({"blockcache", "cached", "filecache", "simplecache", "reference", "root", "data", "generic"})
 
@@ -60,11 +59,6 @@ def _opener(scheme: str) -> OpenBackend:
     added = _added(scheme)
     if added is not None:
         return cast("OpenBackend", added.load())
-    if scheme in _EXTRAS:
-        extra = _EXTRAS[scheme]
-        raise MissingExtra(
-            f"{scheme}:// needs a package that is not installed", next_step=f"pip install modelreg[{extra}]"
-        )
     return _fsspec_opener(scheme)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 import attrs
 
 from modelreg.exceptions import InvalidURI, ModelRegError, ObjectNotFound, ReadOnlyStorage, StorageError
-from modelreg.storage.model import LocalFile, RemoteFile, RemoteLevel, RemoteTree, UploadedFile
+from modelreg.storage.model import LocalFile, Pack, RemoteFile, RemoteLevel, RemoteTree, UploadedFile
 from modelreg.storage.names import check_tree, safe_relative_path
 from modelreg.storage.patterns import Patterns, selects
 from modelreg.storage.retrying import Attempts
@@ -44,6 +44,7 @@ class Listed:
         identity: Changes when the content does.
         sha256: Hex digest, where the storage vouches for one.
         recorded: Hex digest that whoever wrote the file noted beside it; nobody has compared it with the content.
+        pack: What it holds, where it stands for other files; patterns are for those.
     """
 
     location: str
@@ -52,6 +53,7 @@ class Listed:
     identity: str = ""
     sha256: str | None = None
     recorded: str | None = None
+    pack: Pack | None = None
 
 
 class Backend(abc.ABC):
@@ -72,8 +74,6 @@ class Backend(abc.ABC):
     records_digests: bool = False
     #: What is pushed becomes one thing, such as an image: :meth:`write_tree` stores all of its files at once.
     writes_trees: bool = False
-    #: A push replaces all that the URI held; elsewhere other files are left beside it.
-    replaces: bool = False
 
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
         self.uri = uri
@@ -101,7 +101,8 @@ class Backend(abc.ABC):
         chosen = [
             one
             for one in found
-            if selects(one.relative, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
+            if one.pack is not None
+            or selects(one.relative, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
         ]
         if not chosen:
             why = "nothing is there" if not found else f"no pattern selects any of the {len(found)} files there"
@@ -350,4 +351,4 @@ def _unquoted(identity: str) -> str:
 
 
 def _remote_file(one: Listed) -> RemoteFile:
-    return RemoteFile(path=one.relative, size=one.size, identity=one.identity, sha256=one.sha256, location=one.location)
+    return RemoteFile(one.relative, one.size, one.identity, one.sha256, one.location, one.pack)

@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 
 from modelreg.exceptions import InvalidURI
+from modelreg.redact import redact_url
 
 #: How Docker Hub is named in references, and the host that answers for it.
 DOCKER_HUB = "docker.io"
@@ -115,6 +116,8 @@ def _port(host: str) -> int:
 
 
 def _invalid(text: str, problem: str) -> InvalidURI:
+    # One that holds a password is none that can be read.
     return InvalidURI(
-        f"the reference {text!r} cannot be read: {problem}", next_step="write REGISTRY/REPOSITORY:TAG or ...@sha256:..."
+        f"the reference {redact_url(f'oci://{text}')[6:]!r} cannot be read: {problem}",
+        next_step="write REGISTRY/REPOSITORY:TAG or ...@sha256:...",
     )
