@@ -29,6 +29,7 @@ _FOREIGN_PREFIXES = (
 _FOREIGN_NAMES = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy", "awsanonymouscredential"),
     *("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file", "ssl_cert_dir", "netrc", "registry_auth_file"),
+    *(".dockerconfigjson", "xdg_runtime_dir"),
 )
 # Chains of credentials that would ask the network, told not to.
 _OFFLINE_CLOUDS = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
