@@ -92,6 +92,14 @@ class OCIParams:
     oci_username: str | None = None
     oci_password: str | None = field(default=None, repr=False)
 
+    def check_tool(self) -> None:
+        """Do nothing, if what is to move the image is known and there.
+
+        Raises:
+            InvalidInput: ``backend`` is no known tool, or ``custom_oci_backend`` is not available.
+        """
+        _check_tool(self.backend, self.custom_oci_backend)
+
 
 def s3_uri_from(
     path: str,

@@ -28,6 +28,7 @@ COMMANDS = {
     "runs": "modelreg.cli.runs:runs",
     "serve": "modelreg.cli.serve:serve",
     "storage-init": "modelreg.cli.storage_init:storage_init",
+    "transfer": "modelreg.cli.transfer:transfer",
     "versions": "modelreg.cli.versions:versions",
 }
 

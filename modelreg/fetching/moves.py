@@ -14,21 +14,31 @@ if TYPE_CHECKING:
     from modelreg.fetching.progress import ProgressOption
     from modelreg.storage.backends import Backend
     from modelreg.storage.model import PushResult
+    from modelreg.storageconfig import StorageSettings
 
 
-def push(source: str | os.PathLike[str], uri: str | os.PathLike[str], *, progress: ProgressOption = None) -> PushResult:
+def push(
+    source: str | os.PathLike[str],
+    uri: str | os.PathLike[str],
+    *,
+    exclusive: bool = False,
+    progress: ProgressOption = None,
+    settings: StorageSettings | None = None,
+) -> PushResult:
     """Upload a file or a folder; return where it is, its digest, size and files.
 
-    Each file appears whole or not at all; files that the URI holds besides are left alone.
+    Each file appears whole or not at all; files that the URI holds besides are left alone, or refused.
 
     Args:
         source: A local file, or a folder: every file below it.
         uri: Where it goes. One that ends in ``/`` is a folder: a single file keeps its name in it.
+        exclusive: Refuse a folder that holds other files than ``source`` has, before a byte is sent.
         progress: ``True`` for a bar, ``False`` for none, a callable to be told; ``None``: a bar on a terminal.
+        settings: How the storage is reached; ``None``: as the environment says.
 
     Raises:
         ObjectNotFound: ``source`` does not exist.
-        InvalidInput: ``source`` holds no files, or changed while it was read.
+        InvalidInput: ``source`` holds no files, or changed while it was read, or other files are there.
         UnsafeName: A file's name could not be fetched again on every platform.
         ReadOnlyStorage: The scheme cannot be written.
         StorageError: The storage failed or could not be reached.
@@ -44,10 +54,12 @@ def push(source: str | os.PathLike[str], uri: str | os.PathLike[str], *, progres
     from modelreg.fetching.progress import shown
     from modelreg.storage.backends import open_backend
     from modelreg.storage.model import PushResult
-    from modelreg.storage.uploading import upload
+    from modelreg.storage.uploading import check_free, upload
 
     parsed = parse_uri(uri)
-    with open_backend(parsed) as backend, shown(progress, parsed.normalised) as told:
+    with open_backend(parsed, settings=settings) as backend, shown(progress, parsed.normalised) as told:
+        if exclusive:
+            check_free(backend, source)
         files = upload(backend, source, progress=told)
     is_file = os.path.isfile(source) and not parsed.is_folder
     digest = pushed_digest([Entry(file.path, file.sha256, file.size) for file in files], is_file=is_file)

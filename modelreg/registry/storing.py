@@ -90,7 +90,7 @@ def store(api: RegistryAPI, storing: Storing, *, own_artifact: str | None = None
     target = storing.destination(source)
     staged = target.stage(source)
     _check_place(api, target.uri, staged.digest, own_artifact)
-    target.check(source, staged)
+    target.check(source)
     stored = target.store(source, staged)
     storing.verify(stored)
     return stored

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from modelreg.exceptions import AccessDenied, InvalidInput, ObjectNotFound
-from modelreg.utils import S3Params
+from modelreg.exceptions import InvalidInput
+from modelreg.utils import OCIParams, S3Params
 
 if TYPE_CHECKING:
     from modelreg.storage import PushResult
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from modelreg.storage.model import UploadedFile
     from modelreg.storage.uri import StorageURI
     from modelreg.storageconfig import StorageSettings
-
-_logger = logging.getLogger(__name__)
 
 # What S3 takes for a part, besides the last: the predecessor's defaults are below it, and were raised to it as well.
 _LEAST_PART_BYTES = 5 << 20
@@ -55,8 +52,8 @@ class Destination(Protocol):
         """Read and hash what is to be stored; nothing is sent."""
         ...
 
-    def check(self, source: Path, staged: Staged) -> None:
-        """Refuse to store among files that do not belong to what was staged."""
+    def check(self, source: Path) -> None:
+        """Refuse to store it among files that do not belong to it."""
         ...
 
     def store(self, source: Path, staged: Staged | None = None) -> PushResult:
@@ -69,7 +66,7 @@ def destination(source: Path, params: Any) -> Destination:
 
     Args:
         source: The file or folder.
-        params: URI to store it under, :class:`~modelreg.utils.S3Params`.
+        params: URI to store it under, :class:`~modelreg.utils.S3Params` or :class:`~modelreg.utils.OCIParams`.
 
     Raises:
         InvalidInput: It is none of these, or a setting cannot be meant.
@@ -78,12 +75,16 @@ def destination(source: Path, params: Any) -> Destination:
     from modelreg.storageconfig import StorageSettings
 
     settings = StorageSettings.from_env()
+    if isinstance(params, OCIParams):
+        params.check_tool()
+        return ImageDestination(params, oci_settings(settings, params))
     if isinstance(params, S3Params):
         settings = s3_settings(settings, params)
         params = s3_destination(source, params, endpoint=settings.s3.endpoint, region=settings.s3.region)
     if not isinstance(params, str):
         raise InvalidInput(
-            f"cannot upload to a {type(params).__name__}", next_step="give a URI or S3Params as upload_params"
+            f"cannot upload to a {type(params).__name__}",
+            next_step="give a URI, S3Params or OCIParams as upload_params",
         )
     return StorageDestination(parse_uri(params), settings)
 
@@ -132,23 +133,17 @@ class StorageDestination:
         files = stage(source, into_folder=self.at.is_folder, concurrency=concurrency)
         return _with_digest(files, is_file=self._is_file(source))
 
-    def check(self, source: Path, staged: Staged) -> None:
+    def check(self, source: Path) -> None:
         """Refuse a folder that holds other files already: whoever fetches it would get them as well.
 
         Raises:
             InvalidInput: It holds some.
             StorageError: The storage failed.
         """
-        if self._is_file(source):
-            return
+        from modelreg.storage.uploading import check_free
+
         with self._opened() as backend:
-            others = sorted(_files_there(backend) - {file.path for file in staged.files})
-        if others:
-            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            raise InvalidInput(
-                f"cannot upload to {self.uri}: other files are there, {others[0]!r}{more}",
-                next_step="name a place of its own for each version, such as one that ends in the version's name",
-            )
+            check_free(backend, source)
 
     def store(self, source: Path, staged: Staged | None = None) -> PushResult:
         """Store a file or folder.
@@ -172,6 +167,62 @@ class StorageDestination:
         from modelreg.storage import open_backend
 
         return open_backend(self.at, settings=self.settings)
+
+
+@attrs.frozen
+class ImageDestination:
+    """An image in an OCI registry.
+
+    Attributes:
+        params: Which, and what it is made of.
+        settings: How registries are reached.
+    """
+
+    params: OCIParams
+    settings: StorageSettings
+
+    @property
+    def uri(self) -> str:
+        """The image's URI."""
+        return f"oci://{self.params.oci_ref}"
+
+    def stage(self, source: Path) -> Staged:
+        """Return what the image will hold: in one, a single file is below a folder as well, and so is the card.
+
+        Raises:
+            InvalidInput: It cannot be read, or changed meanwhile.
+            ObjectNotFound: It does not exist.
+        """
+        from modelreg.storage.uploading import stage
+
+        files = {file.path: file for file in stage(source, into_folder=True)}
+        if self.params.modelcard is not None:
+            files |= {card.path: card for card in stage(self.params.modelcard, into_folder=True)}
+        return _with_digest(sorted(files.values(), key=lambda one: one.path), is_file=False)
+
+    def check(self, source: Path) -> None:
+        """Do nothing: an image is written whole, and holds nothing else."""
+
+    def store(self, source: Path, staged: Staged | None = None) -> PushResult:
+        """Make the image and push it.
+
+        Raises:
+            InvalidInput: It is not what was staged any more, or the image cannot be made.
+            StorageError: A registry of images failed.
+        """
+        from modelreg.storage import PushResult
+        from modelreg.storage.oci.modelcars import push_modelcar, save_with_tool
+
+        params, tool = self.params, self.params.custom_oci_backend
+        image: dict[str, Any] = {"base_image": params.base_image, "card": params.modelcard, "settings": self.settings}
+        if tool is None:
+            files = push_modelcar(source, params.oci_ref, **image)
+        else:
+            files = save_with_tool(tool, source, params.oci_ref, folder=params.dest_dir, **image)
+        stored = _with_digest(files, is_file=False)
+        if staged is not None and stored != staged:
+            raise InvalidInput(f"{source} changed while it was pushed", next_step="push it again once it is complete")
+        return PushResult(self.uri, stored.digest, stored.size, stored.files)
 
 
 def s3_destination(source: Path, params: S3Params, *, endpoint: str | None = None, region: str | None = None) -> str:
@@ -227,18 +278,16 @@ def s3_settings(settings: StorageSettings, params: S3Params) -> StorageSettings:
     return attrs.evolve(settings, s3=s3, transfer=transfer)
 
 
-def _files_there(backend: Backend) -> set[str]:
-    """Return the names of the files that a place holds, and keeps beside what is written to it."""
-    if backend.replaces:
-        return set()
-    try:
-        return {file.path for file in backend.snapshot().files}
-    except ObjectNotFound:
-        return set()
-    except AccessDenied:
-        # Credentials that may write and not list are what careful people give to whoever uploads.
-        _logger.info("what %s holds already cannot be listed, and is not checked", backend.uri)
-        return set()
+def oci_settings(settings: StorageSettings, params: OCIParams) -> StorageSettings:
+    """Return ``settings`` with the credentials that ``params`` name.
+
+    Raises:
+        InvalidInput: The variable that is to hold them is not set.
+    """
+    login = settings.oci.logged_in(
+        variable=params.oci_auth_env_var, username=params.oci_username, password=params.oci_password
+    )
+    return attrs.evolve(settings, oci=login)
 
 
 def _with_digest(files: Iterable[UploadedFile], *, is_file: bool) -> Staged:

@@ -148,7 +148,7 @@ def check_free(backend: Backend, source: str | os.PathLike[str]) -> None:
         StorageError: The storage failed.
     """
     root = Path(source)
-    if backend.replaces or (root.is_file() and not backend.uri.is_folder):
+    if backend.writes_trees or (root.is_file() and not backend.uri.is_folder):
         return
     others = sorted(_names_there(backend) - {one.shown for one in local_files(root, into_folder=backend.uri.is_folder)})
     if others:

@@ -115,11 +115,11 @@ def test_files_that_are_not_there_are_an_error_and_nothing_is_registered(
     assert list(registry.get_registered_models()) == []
 
 
-@pytest.mark.parametrize("params", [OCIParams("base", "registry/repo:1"), None, 7])
+@pytest.mark.parametrize("params", [OCIParams("base", "registry/repo:1", backend="docker"), None, 7])
 def test_a_target_that_cannot_be_uploaded_to_is_refused(
     registry: ModelRegistry, model_folder: Path, params: Any
 ) -> None:
-    with pytest.raises(InvalidInput, match="upload"):
+    with pytest.raises(InvalidInput, match=r"upload|backend"):
         registry.upload_artifact_and_register_model("fraud", model_folder, params, "1", "onnx", "1")
 
     assert list(registry.get_registered_models()) == []
