@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import click
 import pytest
 
 from modelreg.cli.main import main
+from modelreg.testing import serve_hub
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,16 +65,36 @@ def pages_with(language: str) -> list[Path]:
 NEEDED = {"move-from-kserve-runtime.md": ["numpy"], "serve-a-model.md": ["skops", "prometheus_client"]}
 
 
+@contextmanager
+def model_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub with the model that the page takes from it, and nobody logged in."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", "no-login")
+    repo = "sentence-transformers/all-MiniLM-L6-v2"
+    names = ("config.json", "model.safetensors", "onnx/model.onnx")
+    with serve_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        hub.commit(repo, {name: name.encode() * 100 for name in names})
+        hub.repos[f"models/{repo}"].card = {"license": "apache-2.0"}
+        yield
+
+
+# What pages find where they run, besides an embedded registry.
+AROUND = {"hugging-face.md": model_hub}
+
+
 @pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for package in NEEDED.get(page.name, ()):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
-    for block in blocks(page):
-        if block.language == "python" and block.runs:
-            # Empty lines first, so that a traceback names the line of the page.
-            exec(compile("\n" * (block.line - 1) + block.code, page, "exec"), namespace)
+    with AROUND[page.name](monkeypatch) if page.name in AROUND else nullcontext():
+        for block in blocks(page):
+            if block.language == "python" and block.runs:
+                # Empty lines first, so that a traceback names the line of the page.
+                exec(compile("\n" * (block.line - 1) + block.code, page, "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
