@@ -113,6 +113,12 @@ def kserve_python(start: Start) -> str:
 
 
 @pytest.fixture(scope="session")
+def kserve_storage_python(start: Start) -> str:
+    """The interpreter of the environment that KServe's storage package is installed in."""
+    return start(lambda _folder: contextlib.nullcontext(inference_clients.environment("kserve-storage", _TOOLS)))
+
+
+@pytest.fixture(scope="session")
 def kserve_client(start: Start, kserve_python: str) -> Callable[[str, str], inference_clients.Client]:
     """KServe's client of a protocol, ``v1``, ``v2`` or ``grpc``, at an address."""
 

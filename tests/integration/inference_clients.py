@@ -19,7 +19,11 @@ from real_servers.process import NotInstalled
 
 HERE = Path(__file__).parent
 #: What pip installs into an environment, by its name.
-ENVIRONMENTS = {"tritonclient": "tritonclient[all]==2.73.0 ml_dtypes", "kserve": "kserve==0.21.0"}
+ENVIRONMENTS = {
+    "tritonclient": "tritonclient[all]==2.73.0 ml_dtypes",
+    "kserve": "kserve==0.21.0",
+    "kserve-storage": "kserve-storage==0.21.0",
+}
 
 
 class Refused(Exception):
