@@ -18,6 +18,7 @@ from granian.http import HTTP1Settings
 
 from modelreg.exceptions import MissingExtra, Unreachable
 from modelreg.serving.ports import ReservedPort
+from modelreg.serving.relay import Relay
 from modelreg.serving.tls import TLSSettings
 
 # They are typed for another version than their own.
@@ -67,6 +68,7 @@ class HTTPServer:
         self._threads = threads
         self._tls = tls
         self._keep_alive_s = keep_alive_s
+        self._relay = Relay()
         self._signal = _PARTS.WorkerSignal()
         self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,7 +92,8 @@ class HTTPServer:
         self._signal.add_cb(self._ended.set)
         # granian wants one for applications that are coroutines, and never runs it for others.
         self._loop = asyncio.new_event_loop()
-        scheduler = _FUTURES._new_cbscheduler(self._loop, self._answer, impl_asyncio=True)  # noqa: SLF001 - see above
+        new_scheduler = _FUTURES._new_cbscheduler  # noqa: SLF001 - see above
+        scheduler = new_scheduler(self._loop, self._answer_in_turn, impl_asyncio=True)
         worker.serve_mtr(scheduler, self._loop, self._signal)
 
     def stop(self, timeout_s: float | None = None) -> bool:
@@ -104,6 +107,7 @@ class HTTPServer:
         """
         if self._loop is None:
             return True
+        self._relay.close()
         self._signal.set()
         ended = self._ended.wait(timeout_s)
         if ended:
@@ -128,6 +132,9 @@ class HTTPServer:
             *_tls_options(self._tls),
             (None, None),
         )
+
+    def _answer_in_turn(self, protocol: Any, environ: dict[str, Any]) -> None:
+        self._relay.run(environ["PATH_INFO"], self._answer, protocol, environ)
 
     def _answer(self, protocol: Any, environ: dict[str, Any]) -> None:
         environ.update(_WSGI)
