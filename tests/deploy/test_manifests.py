@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jsonschema
 import pytest
 import yaml
 
@@ -26,6 +27,53 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
     command = main.get_command(click.Context(main), name)
     assert command is not None, f"there is no command {name}"
     return name, command.make_context(name, arguments).params
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    path = Path(__file__).with_name("kserve-resources.schema.yaml")
+    return jsonschema.Draft202012Validator(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+MANIFESTS = ["serving-runtime.yaml", "storage-container.yaml", "inference-service.yaml"]
+
+
+def test_every_manifest_is_known():
+    assert sorted(path.name for path in DEPLOY.glob("*.yaml")) == sorted(MANIFESTS)
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_has_the_fields_that_kserve_knows_and_no_other(name: str, schema: jsonschema.Draft202012Validator):
+    errors = [error for whole in schema.iter_errors(manifest(name)) for error in whole.context or [whole]]
+
+    assert [error.message for error in errors if error.validator != "const"] == []
+    assert schema.is_valid(manifest(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("serving-runtime.yaml", ["spec", "containers", 0, "readinessprobe"], {}),
+        ("serving-runtime.yaml", ["spec", "containers", 0, "ports", 0, "containerPort"], "8080"),
+        ("serving-runtime.yaml", ["spec", "protocolVersions"], ["v3"]),
+        ("serving-runtime.yaml", ["spec", "containers"], None),
+        ("storage-container.yaml", ["spec", "container", "resources", "limits", "memory"], "1 GB"),
+        ("storage-container.yaml", ["spec", "supportedUriFormats", 0], {"prefixes": "s3://"}),
+        ("inference-service.yaml", ["spec", "predictor", "model", "modelFormat"], {}),
+        ("inference-service.yaml", ["metadata", "name"], "Fraud_1"),
+    ],
+)
+def test_what_kserve_would_refuse_is_found(
+    name: str, path: list[Any], value: Any, schema: jsonschema.Draft202012Validator
+):
+    found: Any = manifest(name)
+    *parents, last = path
+    place = found
+    for step in parents:
+        place = place[step]
+    place[last] = value
+
+    assert not schema.is_valid(found)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +142,3 @@ def test_the_containers_do_not_run_as_root(name: str):
 
     assert container["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
-
-
-def test_the_image_is_one_that_runs_the_command_as_a_user():
-    lines = (DEPLOY / "Containerfile").read_text(encoding="utf-8").splitlines()
-
-    assert 'ENTRYPOINT ["modelreg"]' in lines
-    assert "USER 1000" in lines
