@@ -167,7 +167,7 @@ class LocalHub:
             return _refusal(401, "", "Invalid credentials in Authorization header")
         if repo is None or (repo.private and not shown):
             # As the hub does: who shows no token is not told which of the two it is.
-            return _refusal(404 if shown else 401, "RepoNotFound", "Repository not found")
+            return _refusal(404, "RepoNotFound") if shown else _refusal(401, "", "Invalid username or password.")
         return None
 
     def _page(self, files: Mapping[str, bytes], path: str, request: HubRequest) -> HubAnswer:

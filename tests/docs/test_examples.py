@@ -67,10 +67,7 @@ NEEDED = {"move-from-kserve-runtime.md": ["numpy"], "serve-a-model.md": ["skops"
 
 @contextmanager
 def model_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hub with the model that the page takes from it, and nobody logged in."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", "no-login")
+    """A hub with the model that the page takes from it."""
     repo = "sentence-transformers/all-MiniLM-L6-v2"
     names = ("config.json", "model.safetensors", "onnx/model.onnx")
     with serve_hub() as hub:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,10 +17,7 @@ FORMAT = {"model_format_name": "onnx", "model_format_version": "1"}
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     with serve_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         hub.commit("acme/iris", {"README.md": b"# Iris", "onnx/model.onnx": WEIGHTS, "onnx/config.json": b"{}"})
@@ -185,12 +181,10 @@ def test_a_version_is_registered_once(registry: ModelRegistry, hub: LocalHub) ->
 
 
 def test_a_registered_model_is_fetched_with_the_token_and_verified(
-    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repos["models/acme/iris"].gated = True
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    monkeypatch.setenv("MODELREG_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("MODELREG_REGISTRY_URL", f"sqlite:///{tmp_path / 'registry.db'}")
 
     with ModelRegistry(author="ann") as registry:
         registry.register_hf_model("acme/iris", "onnx/model.onnx", version="1", model_name="iris", **FORMAT)

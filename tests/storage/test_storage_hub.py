@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+import attrs
 import pytest
 
 import modelreg
@@ -17,12 +20,15 @@ from modelreg.exceptions import (
     DigestMismatch,
     InvalidInput,
     InvalidURI,
+    MissingExtra,
     NotCached,
     ObjectChanged,
     ObjectNotFound,
+    ReadOnlyStorage,
     StorageError,
     StorageRefused,
     StorageUnreachable,
+    TransferStalled,
 )
 from modelreg.storage import download, open_backend, parse_uri
 from modelreg.storage.addresses import check_registry_uri
@@ -34,20 +40,10 @@ from modelreg.testing.storage_place import HOSTILE_NAMES, pattern_bytes, read_tr
 FAST = TransferSettings(concurrency=3, part_bytes=100_000, small_bytes=10_000, backoff_s=0.001, attempts=2)
 WEIGHTS = pattern_bytes(350_000)
 FILES = {"config.json": b"{}", "weights.bin": WEIGHTS, "onnx/model.onnx": b"onnx", "onnx/deep/x": b"x"}
-# The names of every variable that leads to a hub or to somebody's token.
-VARIABLES = (
-    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_HUB_OFFLINE"),
-    *("HF_TOKEN_PATH", "HF_HOME"),
-)
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    # Nobody's login is found there.
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
-    monkeypatch.setenv("MODELREG_CACHE_DIR", str(tmp_path / "cache"))
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     with serve_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         yield hub
@@ -370,6 +366,45 @@ def test_a_disabled_repository_is_said(hub: LocalHub, tmp_path: Path) -> None:
 
     with pytest.raises(AccessDenied, match="disabled"):
         arrive(hub, "hf://acme/iris", tmp_path)
+
+
+def test_silence_is_given_up(hub: LocalHub, tmp_path: Path) -> None:
+    release = threading.Event()
+    hub.answer = lambda _: release.wait(20) and None
+    impatient = attrs.evolve(settings(hub), transfer=attrs.evolve(FAST, stall_timeout_s=0.2, attempts=1))
+
+    try:
+        with open_backend("hf://acme/iris", settings=impatient) as backend, pytest.raises(TransferStalled):
+            backend.snapshot()
+    finally:
+        release.set()
+
+
+def test_the_hub_is_not_written(hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"content")
+
+    with pytest.raises(ReadOnlyStorage, match="hf upload acme/iris"):
+        modelreg.push(tmp_path, "hf://acme/iris")
+    assert hub.requests == []
+
+
+def test_files_are_opened_with_the_hubs_own_client_where_it_is_installed(hub: LocalHub) -> None:
+    hub.commit("acme/iris", FILES)
+    if find_spec("huggingface_hub") is None:
+        with pytest.raises(MissingExtra, match=r"modelreg\[hf\]"):
+            modelreg.open("hf://acme/iris/config.json")
+        return
+
+    with modelreg.open("hf://acme/iris/config.json") as file:
+        assert file.read() == b"{}"
+
+
+def test_what_one_downloads_as_with_kserve_arrives(hub: LocalHub, tmp_path: Path) -> None:
+    commit = hub.commit("acme/iris", FILES)
+
+    modelreg.storage.Storage.download(f"hf://acme/iris:{commit}", str(tmp_path), ignore_patterns=["onnx/*"])
+
+    assert read_tree(tmp_path) == {"config.json": b"{}", "weights.bin": WEIGHTS}
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:

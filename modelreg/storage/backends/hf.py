@@ -15,12 +15,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 import attrs
 
-from modelreg.exceptions import MissingExtra, ModelRegError, ObjectChanged, StorageError, StorageUnreachable
+from modelreg.exceptions import (
+    MissingExtra,
+    ModelRegError,
+    ObjectChanged,
+    ReadOnlyStorage,
+    StorageError,
+    StorageUnreachable,
+)
 from modelreg.redact import redact_url
 from modelreg.storage.backends import hub_answers
 from modelreg.storage.backends.base import Backend, Listed, relative_to
@@ -220,6 +227,13 @@ class HubBackend(Backend):
     @functools.cached_property
     def _hub(self) -> hub_answers.Hub:
         return hub_answers.Hub(self._endpoint, has_token=self._token is not None)
+
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
+        del source, size, sha256
+        raise ReadOnlyStorage(
+            f"cannot write {self._named(location)}: modelreg only reads the hub",
+            next_step=f"upload with 'hf upload {address_of(self.uri).repo} FOLDER'",
+        )
 
     def _read(self, file: RemoteFile) -> bytes:
         return b"".join(self._stream(file, 0, None))

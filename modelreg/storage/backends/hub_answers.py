@@ -18,6 +18,8 @@ from modelreg.storage.hub_uri import HubAddress
 _RATE_LIMIT = re.compile(r"\bt\s*=\s*(\d+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 300
+# What the hub says of a token that it does not know. Other texts of a 401 do for what is missing or private as well.
+_BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - a message
 
 
 @attrs.frozen
@@ -116,7 +118,7 @@ def check(answer: Any, address: HubAddress, hub: Hub) -> None:
         )
     if code == "EntryNotFound":
         raise ObjectNotFound(f"{page} has no such file at revision {address.revision!r}")
-    if answer.status_code == 401 and said.startswith("Invalid"):
+    if answer.status_code == 401 and said == _BAD_TOKEN:
         raise AccessDenied(
             f"the hub at {hub.endpoint} does not accept the access token",
             next_step="set HF_TOKEN to one that is valid, or run 'hf auth login'",
