@@ -156,6 +156,19 @@ class S3Settings:
             ca_bundle=_text(env, "AWS_CA_BUNDLE"),
         )
 
+    def with_keys(self, access_key_id: str | None, secret_access_key: str | None) -> S3Settings:
+        """Return these settings with static credentials instead of all others; ``None`` changes nothing."""
+        if access_key_id is None:
+            return self
+        return attrs.evolve(
+            self,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            session_token=None,
+            profile=None,
+            anonymous=False,
+        )
+
 
 # KServe's STORAGE_CONFIG: its names -> the variables that mean the same.
 _STORAGE_CONFIG = {

@@ -5,15 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import field
 
 from modelreg import config, exceptions
 
-__all__ = ["BackendDefinition", "OCIParams", "S3Params", "s3_uri_from", "save_to_oci_registry"]
+if TYPE_CHECKING:
+    from modelreg.storageconfig import StorageSettings
 
+__all__ = [
+    "BackendDefinition",
+    "OCIParams",
+    "S3Params",
+    "s3_uri_from",
+    "save_to_oci_registry",
+    "save_to_s3",
+    "upload_to_s3",
+]
+
+# What S3 takes for a part, besides the last: the defaults below are raised to it, as boto3 does.
+_LEAST_PART_BYTES = 5 << 20
 # Tools that Kubeflow's client moves images with. None is needed here; old code names them.
 _TOOLS = ("oras", "skopeo")
 
@@ -29,8 +42,8 @@ class S3Params:
         access_key_id: The access key; ``None`` for boto3's own chain.
         secret_access_key: The secret key; ``None`` for boto3's own chain. Not part of the ``repr``.
         region: The region; ``None`` for what the environment names.
-        multipart_threshold: Size in bytes from which a file is sent in parts.
-        multipart_chunksize: Size of a part in bytes.
+        multipart_threshold: Largest size in bytes of a file that is sent in one request.
+        multipart_chunksize: Size of a part in bytes; S3 wants 5 MiB at least.
         max_pool_connections: Connections that are open at once.
 
     Example:
@@ -47,6 +60,49 @@ class S3Params:
     multipart_threshold: int = 1024 * 1024
     multipart_chunksize: int = 1024 * 1024
     max_pool_connections: int = 10
+
+    def uri_of(self, source: str | os.PathLike[str], *, endpoint: str | None = None, region: str | None = None) -> str:
+        """Return the URI that a file or folder gets; whoever reads it needs no variables to find it.
+
+        A file keeps its name below the prefix.
+
+        Args:
+            source: The file or folder.
+            endpoint: The storage's address, where these parameters have none.
+            region: Its region, where these parameters have none.
+
+        Example:
+            >>> S3Params("data", "fraud/1", region="eu-1").uri_of("train.csv")
+            's3://data/fraud/1/train.csv?defaultRegion=eu-1'
+        """
+        key = self.s3_prefix.strip("/")
+        name = key if Path(source).is_dir() else f"{key}/{Path(source).name}"
+        query = [("endpoint", self.endpoint_url or endpoint), ("defaultRegion", self.region or region)]
+        options = "&".join(f"{option}={value}" for option, value in query if value)
+        return f"s3://{self.bucket_name}/{name.lstrip('/')}" + (f"?{options}" if options else "")
+
+    def settings(self, base: StorageSettings) -> StorageSettings:
+        """Return the settings ``base`` with what these parameters say.
+
+        Raises:
+            InvalidInput: They hold half of a pair of keys, or a number below 1.
+        """
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise exceptions.InvalidInput(
+                "S3Params have one of access_key_id and secret_access_key", next_step="give both, or neither"
+            )
+        for name in ("multipart_threshold", "multipart_chunksize", "max_pool_connections"):
+            if getattr(self, name) < 1:
+                raise exceptions.InvalidInput(
+                    f"{name} of S3Params is {getattr(self, name)!r}", next_step="give a number above 0"
+                )
+        transfer = attrs.evolve(
+            base.transfer,
+            part_bytes=max(self.multipart_chunksize, _LEAST_PART_BYTES),
+            multipart_bytes=self.multipart_threshold,
+            concurrency=self.max_pool_connections,
+        )
+        return attrs.evolve(base, s3=base.s3.with_keys(self.access_key_id, self.secret_access_key), transfer=transfer)
 
 
 @attrs.frozen
@@ -141,6 +197,90 @@ def s3_uri_from(
     region = region or defaults.region
     uri = f"s3://{bucket or defaults.bucket}/{path}?endpoint={endpoint}"
     return f"{uri}&defaultRegion={region}" if region else uri
+
+
+def save_to_s3(
+    path: str | os.PathLike[str],
+    bucket_name: str,
+    s3_prefix: str,
+    *,
+    endpoint_url: str | None = None,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    region: str | None = None,
+    multipart_threshold: int = 1024 * 1024,
+    multipart_chunksize: int = 1024 * 1024,
+    max_pool_connections: int = 10,
+) -> str:
+    """Save a file or folder below a prefix of a bucket, and return its S3 URI.
+
+    Args:
+        path: The file, or the folder: every file below it.
+        bucket_name: The bucket.
+        s3_prefix: The key below which the files go; a single file keeps its name there.
+        endpoint_url: The storage's address; ``None`` for what the environment names (such as ``AWS_S3_ENDPOINT``),
+            else AWS.
+        access_key_id: The access key; ``None`` for ``AWS_ACCESS_KEY_ID`` and the rest of boto3's own chain.
+        secret_access_key: The secret key; ``None`` for the same.
+        region: The region; ``None`` for ``AWS_DEFAULT_REGION``, or none at all.
+        multipart_threshold: Largest size in bytes of a file that is sent in one request.
+        multipart_chunksize: Size of a part in bytes; S3 wants 5 MiB at least.
+        max_pool_connections: Connections that are open at once.
+
+    Raises:
+        InvalidInput: An argument cannot be used, or ``path`` holds no files.
+        ObjectNotFound: ``path`` does not exist.
+        AccessDenied: There are no credentials, or they do not allow it.
+        StorageError: The storage failed or could not be reached.
+    """
+    params = S3Params(
+        bucket_name,
+        s3_prefix,
+        endpoint_url=endpoint_url,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+        region=region,
+        multipart_threshold=multipart_threshold,
+        multipart_chunksize=multipart_chunksize,
+        max_pool_connections=max_pool_connections,
+    )
+    return upload_to_s3(params, path)
+
+
+def upload_to_s3(
+    s3_auth: S3Params,
+    path: str | os.PathLike[str],
+    s3_client: Any = None,
+    transfer_config: Any = None,
+) -> str:
+    """Save a file or folder as :func:`save_to_s3` does, and return its S3 URI.
+
+    Args:
+        s3_auth: Where, and with which credentials.
+        path: The file, or the folder: every file below it.
+        s3_client: A client of boto3's to send it with; ``None`` for modelreg itself.
+        transfer_config: How that client sends it.
+
+    Raises:
+        InvalidInput: A client is given without ``transfer_config``, or as :func:`save_to_s3`.
+        StorageError: As :func:`save_to_s3`.
+    """
+    from modelreg.storage import open_backend
+    from modelreg.storage.uploading import local_files, upload
+    from modelreg.storageconfig import StorageSettings
+
+    settings = s3_auth.settings(StorageSettings.from_env())
+    uri = s3_auth.uri_of(path, endpoint=settings.s3.endpoint, region=settings.s3.region)
+    if s3_client is None:
+        with open_backend(uri, settings=settings) as backend:
+            upload(backend, path)
+        return uri
+    if transfer_config is None:
+        raise exceptions.InvalidInput("s3_client comes without transfer_config", next_step="give both, or neither")
+    for file in local_files(path, into_folder=True):
+        key = f"{s3_auth.s3_prefix.strip('/')}/{file.name}".lstrip("/")
+        s3_client.upload_file(Filename=str(file.path), Bucket=s3_auth.bucket_name, Key=key, Config=transfer_config)
+    return uri
 
 
 def save_to_oci_registry(  # noqa: PLR0917 - the signature of Kubeflow's client

@@ -19,7 +19,7 @@ from modelreg.registry import ModelRegistry
 from modelreg.registry.part import or_none, text_id
 from modelreg.registry.registration import Registration
 from modelreg.registry.storing import Storing, recorded_properties, store, store_and_register, telling
-from modelreg.registry.uploading import Destination, ImageDestination, StorageDestination, s3_destination
+from modelreg.registry.uploading import Destination, ImageDestination, StorageDestination
 from modelreg.storage.uri import parse_uri
 from modelreg.storageconfig import StorageSettings
 from modelreg.types.artifacts import ModelArtifact
@@ -210,15 +210,8 @@ def _source_uri(place: S3Place | ImagePlace | URIPlace) -> str:
 
 def _settings(place: S3Place | ImagePlace | URIPlace) -> StorageSettings:
     settings = StorageSettings.from_env()
-    if isinstance(place, S3Place) and place.access_key_id is not None:
-        s3 = attrs.evolve(
-            settings.s3,
-            access_key_id=place.access_key_id,
-            secret_access_key=place.secret_access_key,
-            session_token=None,
-            anonymous=False,
-        )
-        return attrs.evolve(settings, s3=s3)
+    if isinstance(place, S3Place):
+        return attrs.evolve(settings, s3=settings.s3.with_keys(place.access_key_id, place.secret_access_key))
     if isinstance(place, ImagePlace):
         return attrs.evolve(settings, oci=_oci_settings(settings, place))
     return settings
@@ -242,7 +235,7 @@ def _destination(place: S3Place | ImagePlace | URIPlace, path: Path) -> Destinat
     if isinstance(place, ImagePlace):
         return ImageDestination(OCIParams(place.base_image, place.reference), settings)
     params = S3Params(place.bucket, place.key, endpoint_url=place.endpoint, region=place.region)
-    return StorageDestination(parse_uri(s3_destination(path, params)), settings)
+    return StorageDestination(parse_uri(params.uri_of(path)), settings)
 
 
 def _registry(registry: JobRegistry) -> ModelRegistry:

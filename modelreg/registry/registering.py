@@ -12,7 +12,7 @@ from modelreg.registry.registration import IfExists, Registration, register
 from modelreg.types.artifacts import ModelArtifact
 from modelreg.types.base import SupportedTypes
 from modelreg.types.models import ModelVersion, RegisteredModel
-from modelreg.utils import OCIParams, S3Params
+from modelreg.utils import OCIParams, S3Params, save_to_s3
 
 
 class RegisteringMethods(RegistryPart):
@@ -191,6 +191,9 @@ class RegisteringMethods(RegistryPart):
         )
         storing = Storing(bring=lambda: source, destination=lambda path: destination(path, upload_params))
         return store_and_register(self.api, wanted, storing)
+
+    #: Saves files to S3 and registers nothing: :func:`modelreg.utils.save_to_s3`.
+    save_to_s3 = staticmethod(save_to_s3)
 
     def _registration(
         self,

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from modelreg.storage.uri import StorageURI
     from modelreg.storageconfig import StorageSettings
 
-# What S3 takes for a part, besides the last: the predecessor's defaults are below it, and were raised to it as well.
-_LEAST_PART_BYTES = 5 << 20
-
 
 @attrs.frozen
 class Staged:
@@ -79,8 +76,8 @@ def destination(source: Path, params: Any) -> Destination:
         params.check_tool()
         return ImageDestination(params, oci_settings(settings, params))
     if isinstance(params, S3Params):
-        settings = s3_settings(settings, params)
-        params = s3_destination(source, params, endpoint=settings.s3.endpoint, region=settings.s3.region)
+        settings = params.settings(settings)
+        params = params.uri_of(source, endpoint=settings.s3.endpoint, region=settings.s3.region)
     if not isinstance(params, str):
         raise InvalidInput(
             f"cannot upload to a {type(params).__name__}",
@@ -223,59 +220,6 @@ class ImageDestination:
         if staged is not None and stored != staged:
             raise InvalidInput(f"{source} changed while it was pushed", next_step="push it again once it is complete")
         return PushResult(self.uri, stored.digest, stored.size, stored.files)
-
-
-def s3_destination(source: Path, params: S3Params, *, endpoint: str | None = None, region: str | None = None) -> str:
-    """Return the URI below which ``params`` put a file or folder; whoever reads it needs no variables to find it.
-
-    A file keeps its name below the prefix, as the predecessor stores it.
-
-    Args:
-        source: The file or folder.
-        params: Where it goes.
-        endpoint: The storage's address, where ``params`` have none.
-        region: Its region, where ``params`` have none.
-
-    Example:
-        >>> s3_destination(Path("train.csv"), S3Params("data", "fraud/1"))
-        's3://data/fraud/1/train.csv'
-    """
-    key = params.s3_prefix.strip("/")
-    name = f"{key}/{source.name}" if not source.is_dir() else key
-    query = [("endpoint", params.endpoint_url or endpoint), ("defaultRegion", params.region or region)]
-    options = "&".join(f"{option}={value}" for option, value in query if value)
-    return f"s3://{params.bucket_name}/{name.lstrip('/')}" + (f"?{options}" if options else "")
-
-
-def s3_settings(settings: StorageSettings, params: S3Params) -> StorageSettings:
-    """Return ``settings`` with what ``params`` say of S3.
-
-    Raises:
-        InvalidInput: ``params`` hold half of a pair of keys, or a number below 1.
-    """
-    if (params.access_key_id is None) != (params.secret_access_key is None):
-        raise InvalidInput(
-            "S3Params have one of access_key_id and secret_access_key", next_step="give both, or neither"
-        )
-    for name in ("multipart_threshold", "multipart_chunksize", "max_pool_connections"):
-        if getattr(params, name) < 1:
-            raise InvalidInput(f"{name} of S3Params is {getattr(params, name)!r}", next_step="give a number above 0")
-    transfer = attrs.evolve(
-        settings.transfer,
-        part_bytes=max(params.multipart_chunksize, _LEAST_PART_BYTES),
-        multipart_bytes=params.multipart_threshold,
-        concurrency=params.max_pool_connections,
-    )
-    s3 = settings.s3
-    if params.access_key_id is not None:
-        s3 = attrs.evolve(
-            s3,
-            access_key_id=params.access_key_id,
-            secret_access_key=params.secret_access_key,
-            session_token=None,
-            anonymous=False,
-        )
-    return attrs.evolve(settings, s3=s3, transfer=transfer)
 
 
 def oci_settings(settings: StorageSettings, params: OCIParams) -> StorageSettings:

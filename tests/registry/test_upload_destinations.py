@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelreg.exceptions import InvalidInput
-from modelreg.registry.uploading import destination, s3_settings
+from modelreg.registry.uploading import destination
 from modelreg.storageconfig import S3Settings, StorageSettings
 from modelreg.utils import S3Params
 
@@ -48,7 +48,7 @@ def test_the_endpoint_of_the_environment_is_in_the_uri_so_that_others_find_the_f
 def test_the_keys_given_win_over_those_of_the_environment() -> None:
     settings = StorageSettings(s3=S3Settings(access_key_id="env", secret_access_key="env", session_token="env"))
 
-    given = s3_settings(settings, S3Params("models", "", access_key_id="mine", secret_access_key="s3cret")).s3
+    given = S3Params("models", "", access_key_id="mine", secret_access_key="s3cret").settings(settings).s3
 
     assert (given.access_key_id, given.secret_access_key, given.session_token) == ("mine", "s3cret", None)
 
@@ -56,19 +56,19 @@ def test_the_keys_given_win_over_those_of_the_environment() -> None:
 def test_without_keys_those_of_the_environment_are_used() -> None:
     settings = StorageSettings(s3=S3Settings(access_key_id="env", secret_access_key="env", session_token="env"))
 
-    assert s3_settings(settings, S3Params("models", "")).s3 == settings.s3
+    assert S3Params("models", "").settings(settings).s3 == settings.s3
 
 
 def test_parts_and_connections_are_as_the_parameters_say() -> None:
     params = S3Params("models", "", multipart_threshold=1 << 30, multipart_chunksize=64 << 20, max_pool_connections=3)
 
-    transfer = s3_settings(StorageSettings(), params).transfer
+    transfer = params.settings(StorageSettings()).transfer
 
     assert (transfer.multipart_bytes, transfer.part_bytes, transfer.concurrency) == (1 << 30, 64 << 20, 3)
 
 
 def test_a_part_is_as_large_as_s3_wants_it_at_least() -> None:
-    assert s3_settings(StorageSettings(), S3Params("models", "")).transfer.part_bytes == 5 << 20
+    assert S3Params("models", "").settings(StorageSettings()).transfer.part_bytes == 5 << 20
 
 
 @pytest.mark.parametrize(

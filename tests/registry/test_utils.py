@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import attrs
 import pytest
 
-from modelreg.exceptions import MissingMetadata
-from modelreg.utils import OCIParams, S3Params, s3_uri_from
+from modelreg import ModelRegistry
+from modelreg.exceptions import InvalidInput, MissingMetadata, ObjectNotFound
+from modelreg.utils import OCIParams, S3Params, s3_uri_from, save_to_s3, upload_to_s3
 
 
 class TestS3UriFrom:
@@ -77,3 +81,40 @@ class TestParams:
 
         assert "s3cret" not in repr(s3) + repr(oci)
         assert "AKIA" not in repr(s3)
+
+
+class RecordingClient:
+    """What a client of boto3's is asked to send."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, tuple[bytes, object]] = {}
+
+    def upload_file(self, **asked: Any) -> None:
+        self.sent[f"{asked['Bucket']}/{asked['Key']}"] = (Path(asked["Filename"]).read_bytes(), asked["Config"])
+
+
+class TestUploadToS3:
+    def test_a_client_of_ones_own_is_given_every_file(self, tmp_path: Path) -> None:
+        (tmp_path / "nested").mkdir()
+        (tmp_path / "weights.bin").write_bytes(b"1")
+        (tmp_path / "nested" / "config.json").write_bytes(b"{}")
+        client, how = RecordingClient(), object()
+
+        uri = upload_to_s3(S3Params("models", "fraud/1/", region="eu-1"), tmp_path, client, how)
+
+        assert uri == "s3://models/fraud/1?defaultRegion=eu-1"
+        assert client.sent == {
+            "models/fraud/1/weights.bin": (b"1", how),
+            "models/fraud/1/nested/config.json": (b"{}", how),
+        }
+
+    def test_a_client_comes_with_the_way_it_is_to_send(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match="transfer_config"):
+            upload_to_s3(S3Params("models", "fraud"), tmp_path, RecordingClient())
+
+    def test_files_that_are_not_there_are_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ObjectNotFound, match="absent"):
+            save_to_s3(tmp_path / "absent", "models", "fraud", access_key_id="a", secret_access_key="b")
+
+    def test_the_registry_offers_it_as_well(self) -> None:
+        assert ModelRegistry.save_to_s3 is save_to_s3
