@@ -80,6 +80,7 @@ _FOLDERS = {
     "XDG_CACHE_HOME": "cache",
     "XDG_CONFIG_HOME": "config",
     "XDG_DATA_HOME": "data",
+    "XDG_RUNTIME_DIR": "run",
     "XDG_STATE_HOME": "state",
     "MODELREG_CACHE_DIR": "cache/modelreg",
     "MODELREG_DATA_DIR": "data/modelreg",
