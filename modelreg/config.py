@@ -19,12 +19,16 @@ def _text(env: Mapping[str, str], *names: str) -> str | None:
     return next((env[name] for name in names if env.get(name)), None)
 
 
+_PERMISSIONS = frozenset({"local", "link-local", "endpoint", "any-scheme"})
+
+
 def _allowed(text: str) -> frozenset[str]:
     """Return what a list, with commas between, allows registries to lead to."""
     allowed = frozenset(one.strip() for one in text.split(",") if one.strip())
-    if not allowed <= {"local", "link-local"}:
+    if not allowed <= _PERMISSIONS:
         raise InvalidInput(
-            f"MODELREG_REGISTRY_ALLOW cannot be {text!r}", next_step="set it to local, link-local or both, with a comma"
+            f"MODELREG_REGISTRY_ALLOW cannot be {text!r}",
+            next_step=f"set it to some of {', '.join(sorted(_PERMISSIONS))}, with commas between",
         )
     return allowed
 
@@ -39,7 +43,7 @@ class RegistrySettings:
             platform's folder for user data.
         token_path: File that holds a bearer token (``KF_PIPELINES_SA_TOKEN_PATH``).
         allow: Where a registry that others run may lead besides (``MODELREG_REGISTRY_ALLOW``): ``local`` files,
-            ``link-local`` addresses.
+            ``link-local`` addresses, services at an ``endpoint`` of its choice, ``any-scheme`` of fsspec's.
     """
 
     url: str | None = None

@@ -415,6 +415,7 @@ class StorageSettings:
         ca_bundle: File of certificates to trust (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``).
         proxy: Address of a proxy for every storage; ``None``: as ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` say.
         fsspec: Options of other fsspec filesystems, by scheme.
+        link_local: Whether http(s) connections may be made to link-local addresses: not where a registry named the URI.
         transfer: How bytes are moved.
     """
 
@@ -428,6 +429,7 @@ class StorageSettings:
     ca_bundle: str | None = None
     proxy: str | None = attrs.field(default=None, repr=False)
     fsspec: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, repr=False)
+    link_local: bool = True
     transfer: TransferSettings = attrs.field(factory=TransferSettings)
 
     @classmethod

@@ -116,14 +116,17 @@ def cp(output: Output, *, source: str, target: str, progress: bool | None) -> No
 
 
 def _opened(uri: str) -> Backend:
+    from modelreg.fetching.misses import Fetcher
     from modelreg.fetching.questions import SCHEME
     from modelreg.fetching.resolving import resolve
     from modelreg.storage import open_backend, parse_uri
 
     parsed = parse_uri(uri)
-    if parsed.scheme == SCHEME:
-        parsed = parse_uri(resolve(parsed).uri)
-    return open_backend(parsed)
+    if parsed.scheme != SCHEME:
+        return open_backend(parsed)
+    found = resolve(parsed)
+    opened = open_backend if found.link_local else Fetcher().open_registered
+    return opened(parse_uri(found.uri))
 
 
 def _rows(level: RemoteLevel) -> Iterator[dict[str, Any]]:

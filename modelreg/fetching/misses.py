@@ -24,15 +24,22 @@ if TYPE_CHECKING:
     from modelreg.storage.model import Downloaded
 
 
-def _open_source(uri: StorageURI) -> Backend:
+def _open_source(uri: StorageURI, *, link_local: bool = True) -> Backend:
+    import attrs
+
     from modelreg.storage.backends import open_backend
     from modelreg.storage.hub_uri import from_web
     from modelreg.storageconfig import StorageSettings
 
-    settings = StorageSettings.from_env()
+    settings = attrs.evolve(StorageSettings.from_env(), link_local=link_local)
     # A file's web address on the hub: as a file of the hub it has a digest, and may be one that wants a token.
     at_hub = from_web(uri.text, settings.hf.endpoint) if uri.scheme in {"http", "https"} else None
     return open_backend(at_hub or uri, settings=settings)
+
+
+def _open_registered(uri: StorageURI) -> Backend:
+    """Return the storage of a URI that a registry named: it connects to no link-local address."""
+    return _open_source(uri, link_local=False)
 
 
 def _move(backend: Backend, jobs: Any, **options: Any) -> Iterator[Downloaded]:
@@ -52,12 +59,14 @@ class Fetcher(NamedTuple):
 
     Attributes:
         open_source: Opens the storage of a URI.
+        open_registered: The same of a URI that a registry named, which may not lead everywhere.
         move: Moves bytes, as :func:`modelreg.storage.transfer.download` does.
         resolve: Finds out what a ``model-registry://`` URI stands for.
         clock: Seconds since the epoch.
     """
 
     open_source: Callable[[StorageURI], Backend] = _open_source
+    open_registered: Callable[[StorageURI], Backend] = _open_registered
     move: Callable[..., Any] = _move
     resolve: Callable[[StorageURI], Found] = _resolve
     clock: Callable[[], float] = time.time
@@ -121,7 +130,8 @@ class Fetcher(NamedTuple):
         wanted = digest or (None if limited else found.digest)
         ref = None if force else find_current(cache, inner, digest=wanted, max_age_s=0)
         if ref is None:
-            ref = self.bring(cache, inner, digest=wanted, force=force, progress=progress)
+            fetcher = self if found.link_local else self._replace(open_source=self.open_registered)
+            ref = fetcher.bring(cache, inner, digest=wanted, force=force, progress=progress)
         now = self.clock()
         outer = ref._replace(uri=question.uri.normalised, identity=found.identity, immutable=False, checked=now)
         cache.file(question.key, outer)

@@ -59,11 +59,13 @@ class Found:
         uri: Where the files are.
         digest: ``sha256:<hex>`` that was recorded when they were registered; ``None`` if none was.
         identity: Changes when the registry's answer does.
+        link_local: Whether it may lead to link-local addresses, even by the way its hosts are looked up.
     """
 
     uri: str
     digest: str | None
     identity: str
+    link_local: bool = False
 
 
 @attrs.frozen
@@ -171,8 +173,8 @@ def resolve(
     Args:
         uri: A ``model-registry://`` URI.
         connect: Opens the registry at a host, as :func:`connect` does.
-        allow: Where the registry may lead besides: ``local`` files, ``link-local`` addresses; ``None``: as
-            ``MODELREG_REGISTRY_ALLOW`` says.
+        allow: Where the registry may lead besides, as :func:`~modelreg.storage.addresses.check_registry_uri` has it;
+            ``None``: as ``MODELREG_REGISTRY_ALLOW`` says.
 
     Raises:
         InvalidURI: It cannot be parsed.
@@ -186,13 +188,16 @@ def resolve(
     allow = RegistrySettings.from_env().allow if allow is None else allow
     with connect(address.host) as registry:
         artifact = _artifact(registry.api, address, _version(registry.api, address))
-        allow_local = registry.is_local or "local" in allow
+        # Nobody else writes to a database of the user's own, but the machine's credentials are not the user's.
+        allow = allow | {"local", "endpoint", "any-scheme"} if registry.is_local else allow
     if not artifact.uri:
         raise NotFound(f"{uri} stands for the artifact {artifact.name!r}, which names no files")
-    check_registry_uri(artifact.uri, allow_local=allow_local, allow_link_local="link-local" in allow)
+    check_registry_uri(artifact.uri, allow=allow)
     recorded = (artifact.custom_properties or {}).get(DIGEST_PROPERTY)
     digest = recorded if isinstance(recorded, str) and recorded else None
-    return Found(artifact.uri, digest, f"artifact:{artifact.id}:{artifact.last_update_time_since_epoch}")
+    return Found(
+        artifact.uri, digest, f"artifact:{artifact.id}:{artifact.last_update_time_since_epoch}", "link-local" in allow
+    )
 
 
 def describe(

@@ -17,6 +17,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 
 from modelreg._version import __version__
 from modelreg.exceptions import InvalidInput, StoreError
+from modelreg.hosts import is_link_local
 from modelreg.http.address import is_loopback
 from modelreg.http.auth import NoToken, TokenSource
 from modelreg.http.errors import decode, from_exception, from_response, is_cut_short, truncated
@@ -208,13 +209,15 @@ class _Pool(requests.Session):
             raise from_response(response)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where an answer redirects to; refuse what is no address of the web, such as a file."""
+        """Return where an answer redirects to; refuse what is no address of the web, or one of the machine's own."""
         try:
             target = super().get_redirect_target(resp)
             parts = urlsplit(target or "")
         except ValueError as error:
             raise from_response(resp) from error
-        if parts.scheme and (parts.scheme not in {"http", "https"} or not parts.netloc):
+        if parts.scheme and (parts.scheme not in {"http", "https"} or not parts.netloc or "\\" in parts.netloc):
+            raise from_response(resp)
+        if is_link_local(parts.hostname or "") and not is_link_local(urlsplit(resp.url).hostname or ""):
             raise from_response(resp)
         return target
 

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from modelreg.exceptions import AccessDenied, ModelRegError, StorageError
+from modelreg.hosts import is_link_local
 from modelreg.redact import redact_url
-from modelreg.storage.addresses import is_link_local
 from modelreg.storage.backends import errors
 from modelreg.storageconfig import StorageSettings
 
@@ -26,17 +26,26 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 def session_of(settings: StorageSettings) -> Any:
     """Return the requests session of this process for ``settings``: no cookies, no packing, redirects not followed."""
-    return _session_of(os.getpid(), settings.transfer.concurrency, settings.ca_bundle, settings.proxy)
+    transfer = settings.transfer
+    return _session_of(os.getpid(), transfer.concurrency, settings.ca_bundle, settings.proxy, settings.link_local)
 
 
 # A program fetches many files of one host: its connections outlive one fetch. Those of another process are not shared.
 @functools.lru_cache(maxsize=4)
-def _session_of(pid: int, concurrency: int, ca_bundle: str | None, proxy: str | None) -> Any:  # noqa: ARG001
-    import requests
+def _session_of(
+    pid: int,  # noqa: ARG001 - one for each process
+    concurrency: int,
+    ca_bundle: str | None,
+    proxy: str | None,
+    link_local: bool,
+) -> Any:
     from requests.adapters import HTTPAdapter
 
-    session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=concurrency + 1)
+    from modelreg.storage.guarded import GuardedAdapter
+    from modelreg.storage.sessions import Session
+
+    session = Session()
+    adapter = (HTTPAdapter if link_local else GuardedAdapter)(pool_connections=4, pool_maxsize=concurrency + 1)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     # Lengths and ranges count the bytes of the file itself, not of some packing of it.
@@ -69,20 +78,25 @@ def follow(url: str, send: Callable[[SplitResult], Any], *, carries_secrets: Cal
         if answer.status_code not in _REDIRECTS or not target:
             return answer
         answer.close()
-        at = _next_hop(at, urlsplit(urljoin(urlunsplit(at), target)), secrets=carries_secrets(at))
+        at = _next_hop(at, target, secrets=carries_secrets(at))
     raise StorageError(f"{redact_url(url)} was redirected more than {_MOST_REDIRECTS} times")
 
 
-def _next_hop(at: SplitResult, to: SplitResult, *, secrets: bool) -> SplitResult:
+def _next_hop(at: SplitResult, target: str, *, secrets: bool) -> SplitResult:
     """Return where a redirect leads.
 
     Raises:
         AccessDenied: It leads where it must not be followed.
     """
-    shown = f"{redact_url(urlunsplit(at))} redirects to {redact_url(urlunsplit(to))}"
-    if to.scheme not in {"http", "https"} or not to.hostname:
+    shown = f"{redact_url(urlunsplit(at))} redirects to {redact_url(target)}"
+    try:
+        to = urlsplit(urljoin(urlunsplit(at), target))
+    except ValueError as error:
+        raise AccessDenied(f"{shown}, which is no address") from error
+    # Of a backslash, clients disagree on which side of it the host is.
+    if to.scheme not in {"http", "https"} or not to.hostname or "\\" in to.netloc:
         raise AccessDenied(f"{shown}, which is not an http(s) address")
-    if is_link_local(to.hostname) and not is_link_local(at.hostname or ""):
+    if _leads_astray(at, to):
         raise AccessDenied(f"{shown}, an address that only this machine's platform answers")
     if at.scheme == "https" and to.scheme == "http" and secrets:
         raise AccessDenied(
@@ -90,6 +104,15 @@ def _next_hop(at: SplitResult, to: SplitResult, *, secrets: bool) -> SplitResult
             next_step="ask for the https address of the file",
         )
     return to
+
+
+def _leads_astray(at: SplitResult, to: SplitResult) -> bool:
+    """Return whether an ordinary address redirects to a link-local one."""
+    from requests.utils import get_environ_proxies
+
+    # Behind a proxy it is the proxy that looks names up, and often nobody else can.
+    resolve = not get_environ_proxies(urlunsplit(to))
+    return is_link_local(to.hostname or "", resolve=resolve) and not is_link_local(at.hostname or "", resolve=resolve)
 
 
 def is_same_origin(one: SplitResult, other: SplitResult) -> bool:
@@ -102,6 +125,13 @@ def meaning(error: Exception, what: str) -> ModelRegError | None:
     import requests
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+    from modelreg.storage.guarded import LedAstray
+
+    if isinstance(error, LedAstray):
+        return AccessDenied(
+            f"{what} is at {error}, an address that only this machine's platform answers",
+            next_step="set MODELREG_REGISTRY_ALLOW=link-local if you trust the registry with its credentials",
+        )
     if isinstance(error, (requests.Timeout, ReadTimeoutError)):
         return errors.from_os_error(TimeoutError(errors.quoted(error)), what)
     if isinstance(error, (requests.ConnectionError, HTTPError)):

@@ -1,4 +1,7 @@
-"""A session of requests that asks the environment for proxies and certificates once for each host, not each request."""
+"""A session of requests that asks the environment for proxies and certificates once for each host, not each request.
+
+It leaves redirects alone: :mod:`modelreg.storage.hops` follows them.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +45,12 @@ class Session(requests.Session):
             found = super().merge_environment_settings(url, proxies, stream, verify, cert)
             self._found[key] = found
         return {**found, "proxies": dict(found["proxies"])}
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return ``None``: redirects are followed by whoever asked.
+
+        requests looks at them even where it is told not to follow: it reads all of the answer's body, however long that
+        is, and fails over what is no address.
+        """
+        del resp
+        return None

@@ -235,7 +235,11 @@ class TestRedirects:
         assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
-        "target", ["file:///etc/passwd", "ftp://registry.test/", "http:///a", "http://[::1", "\xff"]
+        "target",
+        [
+            *("file:///etc/passwd", "ftp://registry.test/", "http:///a", "http://[::1", "\xff"),
+            *("http://169.254.169.254/latest", "//169.254.169.254/latest", "http://169.254.169.254\\@registry.test/"),
+        ],
     )
     def test_a_redirect_to_what_is_no_server_is_an_error_at_once(
         self, loopback: Any, connect: Connect, target: str

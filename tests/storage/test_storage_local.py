@@ -159,8 +159,8 @@ def test_a_registry_may_send_a_reader_there(uri: str) -> None:
 
 
 def test_what_is_allowed_is_allowed() -> None:
-    assert check_registry_uri("/models/m", allow_local=True).scheme == "file"
-    assert check_registry_uri("http://169.254.169.254/", allow_link_local=True).scheme == "http"
+    assert check_registry_uri("/models/m", allow={"local"}).scheme == "file"
+    assert check_registry_uri("http://169.254.169.254/", allow={"link-local"}).scheme == "http"
 
 
 def test_names_are_looked_up() -> None:

@@ -121,17 +121,24 @@ class WebBackend(Backend):
         first = urlsplit(url)
 
         def send(at: SplitResult) -> Any:
-            sent = {**(headers or {}), **(self._headers_for(at) if _may_see_headers(first, at) else {})}
+            may_see = _may_see_credentials(first, at)
             return session_of(self.settings).request(
                 method,
                 urlunsplit(at),
-                headers=sent,
+                headers={**(headers or {}), **(self._headers_for(at) if may_see else {})},
+                # Without any, requests looks for a login in .netrc.
+                auth=None if may_see else _nobody,
                 stream=True,
                 allow_redirects=False,
                 timeout=(transfer.connect_timeout_s, transfer.stall_timeout_s),
             )
 
-        return follow(url, send, carries_secrets=lambda at: bool(at.username or self._headers_for(at)))
+        return follow(url, send, carries_secrets=self._knows_secrets)
+
+    def _knows_secrets(self, parts: SplitResult) -> bool:
+        from requests.utils import get_netrc_auth
+
+        return bool(parts.username or self._headers_for(parts) or get_netrc_auth(urlunsplit(parts)))
 
     def _headers_for(self, parts: SplitResult) -> dict[str, str]:
         return dict(self.settings.headers.get((parts.hostname or "").lower(), {}))
@@ -152,8 +159,13 @@ def _trusting(bundle: str) -> ssl.SSLContext:
         raise InvalidInput(f"the file of certificates {bundle} cannot be read: {error}") from error
 
 
-def _may_see_headers(first: SplitResult, at: SplitResult) -> bool:
-    """Return whether what the settings say for a host may be sent to ``at``, where redirects from ``first`` led."""
+def _nobody(request: Any) -> Any:
+    """Log nobody in."""
+    return request
+
+
+def _may_see_credentials(first: SplitResult, at: SplitResult) -> bool:
+    """Return whether ``at``, where redirects from ``first`` led, may be sent what is known for its host."""
     return is_same_origin(first, at) or (at.hostname != first.hostname and at.scheme == "https")
 
 
