@@ -25,6 +25,7 @@ REQUIRE_VARIABLE = "MODELREG_TESTS_REQUIRE"
 _FOREIGN_PREFIXES = (
     *("AWS_", "S3_", "BOTO_", "GOOGLE_", "GCLOUD_", "GCS_", "GCE_", "CLOUDSDK_", "STORAGE_", "AZURE_", "AZ_"),
     *("HF_", "HUGGING_FACE_", "KF_PIPELINES_", "MODELREG_", "FSSPEC_", "DOCKER_", "KUBERNETES_", "KSERVE_", "CE_"),
+    *("MODEL_SYNC_", "SIGSTORE_", "TERMINATION_"),
 )
 _FOREIGN_NAMES = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy", "awsanonymouscredential"),

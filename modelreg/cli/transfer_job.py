@@ -112,7 +112,8 @@ def _update_artifact(registry: ModelRegistry, job: JobSettings, storing: Storing
     try:
         stored = store(registry.api, storing, own_artifact=artifact.id)
     except BaseException:
-        artifact.state = before
+        # A state can be changed, and not be taken away again.
+        artifact.state = before or ArtifactState.UNKNOWN
         registry.update(artifact)
         raise
     artifact.uri, artifact.state = stored.uri, ArtifactState.LIVE
