@@ -1,4 +1,5 @@
-"""Every Python block of README and docs runs, page by page, top to bottom; every ``modelreg`` command shown exists.
+"""Every Python block of README and docs runs, page by page, top to bottom; every ``modelreg`` command shown exists, and
+manifests of Kubernetes are YAML that starts such commands.
 
 A page's blocks share one namespace, in a folder of the page's own, on an embedded registry of its own. A block that
 cannot run here (it needs a cluster, say) stands below ``<!-- not run: the reason -->``.
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from modelreg.cli.main import main
 from modelreg.testing import serve_hub
+from modelreg.testing.oci_registry import oci_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -48,6 +51,9 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def shown_commands(page: Path) -> Iterator[list[str]]:
     for block in blocks(page):
+        if block.language == "yaml":
+            for document in yaml.safe_load_all(block.code):
+                yield from arguments_of_containers(document)
         if block.language not in {"console", "bash", "sh"}:
             continue
         for line in block.code.replace("\\\n", " ").splitlines():
@@ -55,6 +61,18 @@ def shown_commands(page: Path) -> Iterator[list[str]]:
                 words = shlex.split(command, comments=True)
                 if words and words[0] == "modelreg":
                     yield words[1:]
+
+
+def arguments_of_containers(manifest: object) -> Iterator[list[str]]:
+    """What containers of the image are started with; those that only add flags do not say to what."""
+    if isinstance(manifest, dict):
+        arguments = manifest.get("args", [])
+        if "image" in manifest and arguments and "modelreg" in manifest["image"]:
+            yield [*arguments]
+        manifest = [*manifest.values()]
+    if isinstance(manifest, list):
+        for below in manifest:
+            yield from arguments_of_containers(below)
 
 
 def pages_with(language: str) -> list[Path]:
@@ -77,8 +95,16 @@ def model_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def image_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A registry of images that may be pushed to."""
+    with oci_registry() as registry:
+        monkeypatch.setenv("REGISTRY", f"{registry.host}/acme")
+        yield
+
+
 # What pages find where they run, besides an embedded registry.
-AROUND = {"hugging-face.md": model_hub}
+AROUND = {"hugging-face.md": model_hub, "oci-registries.md": image_registry}
 
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.relative_to(ROOT).as_posix())

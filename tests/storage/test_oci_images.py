@@ -501,6 +501,10 @@ def test_a_blob_that_was_damaged_is_not_believed(tmp_path: Path, layout: ImageLa
         layout.blob(digest, most=99)
 
 
+def test_a_folder_of_images_has_no_other_repositories(layout: ImageLayout):
+    assert not layout.mount_blob(digest_of(b"x"), "library/base")
+
+
 def test_a_blob_that_is_too_long_to_be_read_is_not(layout: ImageLayout):
     digest = store(layout, b"content")["digest"]
 
