@@ -3,20 +3,33 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_lowest_versions_that_are_tested_are_the_floors_of_the_core_dependencies():
+@pytest.fixture
+def project() -> dict[str, Any]:
     if sys.version_info < (3, 11):
         pytest.skip("reads pyproject.toml with tomllib, new in Python 3.11")
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    tested = re.findall(
-        r"^[^#\s].*$", (ROOT / "tests" / "lowest-versions.txt").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    assert sorted(requirement.replace(">=", "==") for requirement in project["dependencies"]) == sorted(tested)
+
+def tested(name: str) -> list[str]:
+    return sorted(re.findall(r"^[^#\s].*$", (ROOT / "tests" / name).read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def floors(requirements: list[str]) -> list[str]:
+    return sorted(requirement.partition(",")[0].replace(">=", "==") for requirement in requirements)
+
+
+def test_the_lowest_versions_that_are_tested_are_the_floors_of_the_core_dependencies(project: dict[str, Any]):
+    assert floors(project["dependencies"]) == tested("lowest-versions.txt")
+
+
+def test_the_lowest_versions_that_serving_is_tested_with_are_the_floors_of_its_extra(project: dict[str, Any]):
+    assert floors(project["optional-dependencies"]["serve"]) == tested("lowest-versions-serve.txt")
