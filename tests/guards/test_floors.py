@@ -19,7 +19,7 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def tested(name: str) -> list[str]:
+def pinned(name: str) -> list[str]:
     return sorted(re.findall(r"^[^#\s].*$", (ROOT / "tests" / name).read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -28,8 +28,8 @@ def floors(requirements: list[str]) -> list[str]:
 
 
 def test_the_lowest_versions_that_are_tested_are_the_floors_of_the_core_dependencies(project: dict[str, Any]):
-    assert floors(project["dependencies"]) == tested("lowest-versions.txt")
+    assert floors(project["dependencies"]) == pinned("lowest-versions.txt")
 
 
 def test_the_lowest_versions_that_serving_is_tested_with_are_the_floors_of_its_extra(project: dict[str, Any]):
-    assert floors(project["optional-dependencies"]["serve"]) == tested("lowest-versions-serve.txt")
+    assert floors(project["optional-dependencies"]["serve"]) == pinned("lowest-versions-serve.txt")
