@@ -31,7 +31,7 @@ _URI = re.compile(
     re.DOTALL,
 )
 _WEB_PATH = re.compile(
-    rf"/(?:(?P<kind>datasets|spaces)/)?(?P<repo>{_NAME}(?:/{_NAME})?)/resolve/(?P<revision>{_REVISION})/(?P<path>.+)"
+    rf"/(?:(?P<kind>datasets|spaces)/)?(?P<repo>{_NAME}(?:/{_NAME})?)/(?:resolve|blob)/(?P<revision>{_REVISION})/(?P<path>.+)"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -120,13 +120,17 @@ def hub_uri(address: HubAddress, path: str = "") -> StorageURI:
 def address_of(uri: StorageURI) -> HubAddress:
     """Return the repository that a parsed ``hf://`` URI names."""
     kind, _, repo = uri.bucket.partition("/")
-    if kind not in _KINDS:
+    if kind not in _KINDS or not repo:
         kind, repo = "models", uri.bucket
     return HubAddress(kind, repo, uri.options["revision"])
 
 
 def from_web(url: str, endpoint: str) -> StorageURI | None:
-    """Return the ``hf://`` URI of a file that a web address of the hub at ``endpoint`` hands out, ``None`` for others.
+    """Return the ``hf://`` URI of the file whose web address, or page, ``url`` is; ``None`` where it is neither.
+
+    Args:
+        url: Any address.
+        endpoint: Address of the hub.
 
     Example:
         >>> from_web("https://huggingface.co/acme/iris/resolve/v1/model.onnx", "https://huggingface.co")

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import attrs
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 import modelreg
 from modelreg.exceptions import (
@@ -32,6 +34,7 @@ from modelreg.exceptions import (
 )
 from modelreg.storage import download, open_backend, parse_uri
 from modelreg.storage.addresses import check_registry_uri
+from modelreg.storage.hub_uri import HubAddress, address_of, hub_uri
 from modelreg.storageconfig import HubSettings, StorageSettings, TransferSettings
 from modelreg.testing.hub import HubAnswer, LocalHub, serve_hub
 from modelreg.testing.storage_contract import FolderContract, Place
@@ -119,6 +122,24 @@ def test_a_uri_has_one_normal_form(uri: str, normalised: str) -> None:
 
     assert parsed.normalised == normalised
     assert parse_uri(parsed.normalised) == parsed
+
+
+@given(
+    kind=st.sampled_from(["models", "datasets", "spaces"]),
+    repo=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?", fullmatch=True),
+    revision=st.text(min_size=1),
+    path=st.text(),
+)
+@example(kind="models", repo="datasets", revision="main", path="")
+@example(kind="models", repo="gpt2", revision="main", path="config.json")
+def test_a_repository_is_what_its_uri_is_read_as(kind: str, repo: str, revision: str, path: str) -> None:
+    assume(repo.partition("/")[0] not in {"models", "datasets", "spaces"} or "/" not in repo)
+    assume("\0" not in path and revision.isprintable())
+    address = HubAddress(kind, repo, revision)
+
+    parsed = parse_uri(hub_uri(address, path).text)
+
+    assert (address_of(parsed), parsed.path) == (address, path)
 
 
 @pytest.mark.parametrize("uri", ["hf://", "hf:///iris", "hf://acme/ir is", "hf://acme/iris@", "hf://-acme/iris"])
@@ -457,6 +478,12 @@ def test_the_web_address_of_a_file_is_a_file_of_the_hub(hub: LocalHub, monkeypat
     hub.requests.clear()
     assert modelreg.fetch(url).read_bytes() == WEIGHTS
     assert hub.requests == []
+
+
+def test_the_page_of_a_file_is_that_file(hub: LocalHub) -> None:
+    hub.commit("acme/iris", FILES)
+
+    assert modelreg.fetch(f"{hub.endpoint}/acme/iris/blob/main/onnx/model.onnx").read_bytes() == b"onnx"
 
 
 def test_other_web_addresses_of_the_hub_are_left_as_they_are(hub: LocalHub) -> None:
