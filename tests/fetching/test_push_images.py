@@ -77,9 +77,14 @@ def test_files_of_an_artifact_are_blobs_under_their_own_digests(folder: MakeFold
     assert f"sha256:{hashlib.sha256(b'one').hexdigest()}" in registry.blobs["models/fraud"]
 
 
-def test_nothing_is_pushed_to_a_digest(folder: MakeFolder, registry: OCITestRegistry):
-    with pytest.raises(InvalidURI, match="a digest is no name"):
-        modelreg.push(folder(FILES), f"oci://{registry.host}/models/fraud@sha256:{'0' * 64}")
+@pytest.mark.parametrize(
+    ("rest", "problem"), [(f"@sha256:{'0' * 64}", "a digest is no name"), (":1?platform=linux/arm64", "every platform")]
+)
+def test_nothing_is_pushed_to_what_chooses_what_to_fetch(
+    folder: MakeFolder, registry: OCITestRegistry, rest: str, problem: str
+):
+    with pytest.raises(InvalidURI, match=problem):
+        modelreg.push(folder(FILES), f"oci://{registry.host}/models/fraud{rest}")
 
 
 def test_progress_is_told(folder: MakeFolder, registry: OCITestRegistry):

@@ -53,7 +53,7 @@ class OCIBackend(Backend):
         """Push ``files`` as an image, or as an artifact where the URI says so; the tag names them from then on.
 
         Raises:
-            InvalidURI: The URI names a digest, which is for the content to decide.
+            InvalidURI: The URI names a digest, which is for the content to decide, or a platform.
             InvalidInput: A file changed while it was read, or there are more than a manifest can name.
             StorageError: The registry failed, and kept failing.
             KeyboardInterrupt: The push was cancelled.
@@ -61,6 +61,8 @@ class OCIBackend(Backend):
         reference = self.registry.reference
         if reference.digest is not None:
             raise InvalidURI(f"cannot push to {self.uri.normalised}: a digest is no name", next_step="push to a tag")
+        if "platform" in self.uri.options:
+            raise InvalidURI(f"cannot push to {self.uri.normalised}: a model is for every platform")
         pusher = ImagePusher(self.registry, settings=settings, progress=progress, cancel=cancel)
         is_artifact = self.uri.options.get("artifact") == "true"
         push = pusher.push_artifact if is_artifact else pusher.push_image
