@@ -80,7 +80,11 @@ def pages_with(language: str) -> list[Path]:
 
 
 # What the examples of a page use besides modelreg: extras, which not every environment has.
-NEEDED = {"move-from-kserve-runtime.md": ["numpy"], "serve-a-model.md": ["skops", "prometheus_client"]}
+NEEDED = {
+    "from-training-to-serving.md": ["skops", "prometheus_client"],
+    "move-from-kserve-runtime.md": ["numpy"],
+    "serve-a-model.md": ["skops", "prometheus_client"],
+}
 
 
 @contextmanager
