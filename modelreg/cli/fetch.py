@@ -85,10 +85,10 @@ def ls(output: Output, *, uri: str, recursive: bool, allow: tuple[str, ...], ign
     rows: Iterable[Any]
     with _opened(uri) as backend:
         if allow or ignore:
-            files = backend.snapshot(allow_patterns=allow or None, ignore_patterns=ignore or None).files
+            files = backend.snapshot(allow_patterns=allow or None, ignore_patterns=ignore or None).listing()
             rows = files if recursive else _top_level(files)
         else:
-            rows = backend.snapshot().files if recursive else _rows(backend.level())
+            rows = backend.snapshot().listing() if recursive else _rows(backend.level())
     output.table(rows, ("path", "size", "identity"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from modelreg.exceptions import InvalidInput
 from modelreg.storage.uri import StorageURI
 
 
@@ -74,6 +75,19 @@ class RemoteTree:
         for file in self.files:
             digest.update(f"{file.path}\0{file.size}\0{file.identity}\n".encode())
         return f"tree:{digest.hexdigest()}"
+
+    def listing(self) -> tuple[RemoteFile, ...]:
+        """Return the files, where they can be told without fetching them.
+
+        Raises:
+            InvalidInput: They are in packs, and known once those are unpacked.
+        """
+        if any(file.pack is not None for file in self.files):
+            raise InvalidInput(
+                f"{self.uri} cannot be listed: what is in an image is known once its layers are unpacked",
+                next_step="fetch it, and look at the folder",
+            )
+        return self.files
 
     @property
     def size(self) -> int:

@@ -506,6 +506,8 @@ def test_an_image_cannot_be_looked_into_and_says_how_to_see_it(registry: Registr
         assert backend.filesystem_path() == registry.uri().removeprefix("oci://")
         with pytest.raises(InvalidInput, match="cannot be listed"):
             backend.level()
+        with pytest.raises(InvalidInput, match="cannot be listed"):
+            backend.snapshot().listing()
 
 
 def test_the_files_of_an_artifact_can_be_listed(registry: Registry):

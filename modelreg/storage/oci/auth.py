@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 import attrs
 
 from modelreg.exceptions import AccessDenied, InvalidInput, StorageError
+from modelreg.hosts import is_link_local
 from modelreg.redact import redact_text, redact_url
-from modelreg.storage.addresses import is_link_local
 from modelreg.storage.backends import errors
 from modelreg.storage.hops import follow, is_same_origin, seconds_of
 from modelreg.storage.oci.reference import DOCKER_HUB, Reference
