@@ -1,4 +1,4 @@
-"""Which of a server's threads fetch requests: one alone while they are answered quickly, and all of them otherwise.
+"""Which of a server's threads fetch requests: few of them while they are answered quickly, and all of them otherwise.
 
 Python runs one thread at a time. Threads that each answer requests of microseconds spend more on waiting for each other
 than on the requests; a thread that waits, for a model or for a slow client, must not keep the others from theirs.
@@ -42,13 +42,14 @@ class Pace:
 
 
 class Relay:
-    """Keeps the threads of a pool from fetching their next request while one of them is enough.
+    """Keeps the threads of a pool from fetching their next request while fewer of them are enough.
 
-    One thread leads: it goes back for more. Others stay here once they have answered theirs, asleep, until the leader
-    is held up or answers a request of a kind that is known to be slow: then the next one leads. While requests are slow
+    Some threads lead: they go back for more. Others stay here once they have answered theirs, asleep, until a leader is
+    held up or answers a request of a kind that is known to be slow: then the next one leads. While requests are slow
     nobody stays, so that as many are answered at once as there are threads.
 
     Args:
+        leaders: How many threads are enough for quick requests.
         pace: What is quick.
         clock: Tells the time in seconds.
 
@@ -58,11 +59,14 @@ class Relay:
         answered
     """
 
-    def __init__(self, *, pace: Pace | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, leaders: int = 1, *, pace: Pace | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._pace = Pace() if pace is None else pace
         self._clock = clock
         self._lock = threading.Lock()
-        self._leader: int | None = None
+        self._most_leaders = leaders
+        self._leaders: set[int] = set()
         self._staying: list[tuple[int, threading.Lock]] = []
         # When the requests under way began that are thought to be quick, by their threads.
         self._begun: dict[int, float] = {}
@@ -93,7 +97,7 @@ class Relay:
             answer(*args)
             return
         # Those that run beside each other tell nothing of how long one of them takes.
-        alone = self._leader == me
+        alone = me in self._leaders
         self._begun[me] = begun
         try:
             answer(*args)
@@ -102,7 +106,7 @@ class Relay:
             ended = self._clock()
             if alone:
                 self._judge(kind, ended - begun, ended)
-            if self._leader == me:
+            if me in self._leaders:
                 self._last_ended = ended
             else:
                 self._stay(me, ended)
@@ -131,7 +135,7 @@ class Relay:
     def _stay(self, me: int, ended: float) -> None:
         """Lead if nobody does and there is something to lead, or else stay until it is this thread's turn to."""
         with self._lock:
-            if self._leader is None or self._closed:
+            if len(self._leaders) < self._most_leaders or self._closed:
                 self._lead_if_others_run(me, ended)
                 return
             turn = threading.Lock()
@@ -144,27 +148,28 @@ class Relay:
         self._last_thread, self._last_ended = me, ended
         if not others or self._closed:
             return
-        self._leader = me
+        self._leaders.add(me)
         if not self._watched:
             self._watched = True
             threading.Thread(target=self._watch, name="http-relay", daemon=True).start()
 
     def _leave_it_to_another(self, leader: int) -> None:
         """Have the thread that stayed last lead, if ``leader`` does now; its memory is the warmest."""
-        if self._leader != leader:
+        if leader not in self._leaders:
             return
         with self._lock:
-            if self._leader != leader:
+            if leader not in self._leaders:
                 return
-            self._leader = None
+            self._leaders.discard(leader)
             if self._staying:
-                self._leader, turn = self._staying.pop()
+                successor, turn = self._staying.pop()
+                self._leaders.add(successor)
                 self._last_ended = self._clock()
                 turn.release()
 
     def _let_go(self) -> None:
         """Let every thread fetch requests; the caller holds the lock."""
-        self._leader = None
+        self._leaders.clear()
         staying, self._staying = self._staying, []
         for _, turn in staying:
             turn.release()
@@ -176,18 +181,16 @@ class Relay:
 
     def _is_led(self) -> bool:
         with self._lock:
-            self._watched = self._leader is not None
+            self._watched = bool(self._leaders)
             return self._watched
 
     def look(self) -> None:
-        """Put another thread in the place of a leader that is held up, and let all go if there is nothing to do."""
-        leader = self._leader
-        if leader is None:
-            return
-        begun, now = self._begun.get(leader), self._clock()
-        if begun is not None:
+        """Put other threads in the place of leaders that are held up, and let all go if there is nothing to do."""
+        now = self._clock()
+        busy = [(leader, begun) for leader in [*self._leaders] if (begun := self._begun.get(leader)) is not None]
+        for leader, begun in busy:
             if now - begun > self._pace.held_up_s:
                 self._leave_it_to_another(leader)
-        elif now - self._last_ended > self._pace.idle_s:
+        if not busy and now - self._last_ended > self._pace.idle_s:
             with self._lock:
                 self._let_go()

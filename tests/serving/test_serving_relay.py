@@ -185,6 +185,41 @@ def test_a_leader_that_is_held_up_is_replaced(clock: Clock, pool: Pool) -> None:
     wait_until(lambda: pool.relay.staying == MANY - 1)
 
 
+def test_as_many_threads_fetch_requests_as_may_lead(clock: Clock) -> None:
+    relay = Relay(2, pace=Pace(look_s=3600.0), clock=clock)
+    pool = Pool(relay, MANY)
+
+    pool.put_at_once(MANY)
+    wait_until(lambda: relay.staying == MANY - 2)
+    pool.put_at_once(2)
+    pool.wait_for_returns(4)
+
+    assert relay.staying == MANY - 2
+    pool.end()
+
+
+def test_the_other_leaders_keep_their_places_when_one_is_held_up(clock: Clock) -> None:
+    relay = Relay(2, pace=Pace(look_s=3600.0), clock=clock)
+    pool = Pool(relay, MANY)
+    pool.put_at_once(MANY)
+    pool.wait_for_returns(2)
+    wait_until(lambda: relay.staying == MANY - 2)
+    begun, end = threading.Event(), threading.Event()
+    pool.put(lambda: (begun.set(), end.wait(DEADLINE_S)))
+    assert begun.wait(DEADLINE_S)
+
+    clock.now += 0.01
+    relay.look()
+
+    pool.wait_for_returns(1)
+    pool.put_at_once(2)
+    pool.wait_for_returns(2)
+    assert relay.staying == MANY - 3
+    end.set()
+    wait_until(lambda: relay.staying == MANY - 2)
+    pool.end()
+
+
 def test_a_thread_of_the_relay_sees_that_the_leader_is_held_up() -> None:
     pool = Pool(Relay(pace=Pace(idle_s=DEADLINE_S)), MANY)
     end = threading.Event()
