@@ -79,13 +79,22 @@ def _collection_paths(collection: Collection) -> JSON:
         f"{CONTRACT}/{collection.path}": {
             "get": _operation(f"get{schema}s", f"List every {label}", f"{schema}List", parameters=[*_listing(), *tag]),
             "post": _operation(
-                f"create{schema}", f"Make a {label}", schema, "404", "409", "422", body=f"{schema}Create", status="201"
+                f"create{schema}",
+                f"Make {_one(label)}",
+                schema,
+                "404",
+                "409",
+                "422",
+                body=f"{schema}Create",
+                status="201",
             ),
         },
         f"{CONTRACT}/{collection.path}/{{{collection.id_label}}}": {
             "parameters": [_path_id(collection)],
-            "get": _operation(f"get{schema}", f"Get a {label}", schema, "404"),
-            "patch": _operation(f"update{schema}", f"Change a {label}", schema, "404", "409", body=f"{schema}Update"),
+            "get": _operation(f"get{schema}", f"Get {_one(label)}", schema, "404"),
+            "patch": _operation(
+                f"update{schema}", f"Change {_one(label)}", schema, "404", "409", body=f"{schema}Update"
+            ),
         },
         f"{CONTRACT}/{collection.singular}": {
             "get": _operation(
@@ -104,7 +113,7 @@ def _children_paths(owner: Collection, path: str, children: Collection, prefix: 
     filters = ["name", "externalId", *(["artifactType"] if children is ALL_ARTIFACTS else [])]
     making = _operation(
         f"{word}{prefix}",
-        f"{'Make or change' if word == 'upsert' else 'Make'} a {children.label} of a {owner.label}",
+        f"{'Make or change' if word == 'upsert' else 'Make'} {_one(children.label)} of {_one(owner.label)}",
         *(schema, "404", "409", "422"),
         body=schema if word == "upsert" else f"{schema}Create",
         status="201",
@@ -116,7 +125,7 @@ def _children_paths(owner: Collection, path: str, children: Collection, prefix: 
             "parameters": [_path_id(owner)],
             "get": _operation(
                 f"get{prefix}s",
-                f"List every {children.label} of a {owner.label}",
+                f"List every {children.label} of {_one(owner.label)}",
                 *(f"{schema}List", "404"),
                 parameters=[*_listing(), *_parameter_refs(*filters)],
             ),
@@ -163,7 +172,7 @@ def _addition_paths() -> JSON:
             "parameters": [_path_id(collection)],
             "delete": _operation(
                 f"delete{_schema(collection)}",
-                f"Delete a {collection.label} and all that belongs to it",
+                f"Delete {_one(collection.label)} and all that belongs to it",
                 *(None, "404", "409"),
                 status="204",
             ),
@@ -370,6 +379,10 @@ def _path_id(collection: Collection) -> JSON:
         "schema": {"type": "string", "format": "int64"},
         "description": about,
     }
+
+
+def _one(label: str) -> str:
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
 
 
 def _schema(collection: Collection) -> str:
