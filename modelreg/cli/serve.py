@@ -13,7 +13,7 @@ from modelreg.cli.output import Command, Output
 from modelreg.exceptions import MissingExtra
 
 if TYPE_CHECKING:
-    from modelreg.serving import BatchSettings, ModelRepository
+    from modelreg.serving import BatchSettings, KeepAlive, ModelRepository
     from modelreg.serving.sources import Sources
     from modelreg.serving.transformer import PredictorConfig
     from modelreg.storage.uri import StorageURI
@@ -88,6 +88,13 @@ def _kserve_only(command: Any) -> Any:
     "max_message_bytes",
     type=_AT_LEAST_ONE,
     help="The same for messages over gRPC.  [default: as --max-body-bytes]",
+)
+@click.option(
+    "--grpc-max-connection-age",
+    "grpc_max_age_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Have clients over gRPC connect anew after so long, so that load is spread.",
 )
 @click.option("--enable-repository-api", is_flag=True, help="Let clients load and unload models.")
 @click.option("--access-log", is_flag=True, help="Write a line of JSON for each request to stderr.")
@@ -210,6 +217,7 @@ def _server_options(options: dict[str, Any], repository: ModelRepository) -> dic
         "registered_models": repository,
         "batching": _batching(options),
         "predictor_config": _predictor(options),
+        "grpc_keep_alive": _keep_alive(options),
     }
 
 
@@ -218,6 +226,13 @@ def _batching(options: dict[str, Any]) -> BatchSettings | None:
 
     rows = options["batch_rows"]
     return None if rows is None else BatchSettings(max_batch_size=rows, max_latency_ms=options["batch_latency_ms"])
+
+
+def _keep_alive(options: dict[str, Any]) -> KeepAlive | None:
+    from modelreg.serving import KeepAlive
+
+    age_s = options["grpc_max_age_s"]
+    return None if age_s is None else KeepAlive(max_age_s=age_s)
 
 
 def _predictor(options: dict[str, Any]) -> PredictorConfig | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from modelreg.serving import errors, logging, model_server
     from modelreg.serving.batching import BatchSettings
     from modelreg.serving.dataplane import DataPlane
+    from modelreg.serving.grpc import KeepAlive
     from modelreg.serving.model import Model
     from modelreg.serving.repository import ModelRepository
     from modelreg.serving.server import ModelServer
@@ -40,6 +41,7 @@ __all__ = [
     "InferResponse",
     "InferenceGRPCClient",
     "InferenceRESTClient",
+    "KeepAlive",
     "Model",
     "ModelRepository",
     "ModelServer",
@@ -61,6 +63,7 @@ _EXPORTS = {
     "InferResponse": "modelreg.types.inference",
     "InferenceGRPCClient": "modelreg.client.grpc_inference",
     "InferenceRESTClient": "modelreg.client.rest_inference",
+    "KeepAlive": "modelreg.serving.grpc",
     "Model": "modelreg.serving.model",
     "ModelRepository": "modelreg.serving.repository",
     "ModelServer": "modelreg.serving.server",

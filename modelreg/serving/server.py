@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -23,6 +23,9 @@ from modelreg.serving.stopping import Stopping
 from modelreg.serving.tls import TLSSettings
 from modelreg.serving.worker import Worker, WorkerSettings
 from modelreg.serving.workers import WorkerProcesses, worker_count
+
+if TYPE_CHECKING:
+    from modelreg.serving.grpc import KeepAlive
 
 _HTTP_PORT, _HTTPS_PORT = 8080, 8443
 
@@ -74,6 +77,7 @@ class ModelServer:
         ssl_keyfile_password: Password of the private key.
         max_body_bytes: Bytes of a body over REST, as it comes and decompressed.
         max_message_bytes: Bytes of a message over gRPC; by default as ``max_body_bytes``.
+        grpc_keep_alive: How clients over gRPC that have gone are found out, and how long their connections last.
         max_concurrency: Requests whose handlers run at once in each process.
         max_queue: Requests that may wait for their turn in each process.
         deadline_s: Seconds within which every request is answered; ``None`` for however long it takes.
@@ -123,6 +127,7 @@ class ModelServer:
         ssl_keyfile_password: str | None = None,
         max_body_bytes: int = BodyLimits().max_bytes,
         max_message_bytes: int | None = None,
+        grpc_keep_alive: KeepAlive | None = None,
         max_concurrency: int = 32,
         max_queue: int = 96,
         deadline_s: float | None = None,
@@ -162,6 +167,7 @@ class ModelServer:
             access_log=_access_log(access_log or access_log_format is not None),
             events=_events(environment) if events is None else events,
             keep_alive_s=timeout_keep_alive,
+            grpc_keep_alive=grpc_keep_alive,
             grace_s=grace_period,
             drain_delay_s=drain_delay_s,
             renewal_s=ssl_renewal_s,

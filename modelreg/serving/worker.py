@@ -24,7 +24,7 @@ from modelreg.serving.stopping import Stopping
 from modelreg.serving.tls import TLSSettings
 
 if TYPE_CHECKING:
-    from modelreg.serving.grpc import GRPCServer
+    from modelreg.serving.grpc import GRPCServer, KeepAlive
     from modelreg.serving.http_server import HTTPServer
     from modelreg.serving.renewal import RenewingHTTPServer
 
@@ -50,6 +50,7 @@ class WorkerSettings:
     access_log: Callable[[dict[str, Any]], None] | None
     events: EventAnswers
     keep_alive_s: float
+    grpc_keep_alive: KeepAlive | None
     grace_s: float
     drain_delay_s: float
     renewal_s: float
@@ -174,6 +175,7 @@ class Worker:
             port=port.port,
             tls=self._settings.tls,
             max_message_bytes=self._settings.max_message_bytes,
+            keep_alive=self._settings.grpc_keep_alive,
             enable_repository_api=self._settings.enable_repository_api,
             shared_port=SHARED_PORTS,
             access_log=self._settings.access_log,

@@ -95,6 +95,7 @@ def test_a_class_is_served_until_the_server_is_told_to_stop(tmp_path: Path):
     port = free_port()
     command = [sys.executable, "-m", "modelreg", "serve", "my_model:Doubler", "--model_name", "twice"]
     command += ["--host", "127.0.0.1", "--http_port", str(port), "--enable_grpc", "false"]
+    command += ["--grpc-max-connection-age", "60"]
     server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         answer = ask_when_ready(f"http://127.0.0.1:{port}", server)

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import queue
 import signal
 import socket
 import ssl
@@ -18,11 +19,13 @@ from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import trustme
 
 from modelreg.exceptions import InvalidInput, Unreachable
+from modelreg.serving.grpc import KeepAlive
 from modelreg.serving.model import Model
 from modelreg.serving.ports import for_clients
 from modelreg.serving.server import ModelServer, RunningServer
@@ -363,6 +366,18 @@ def test_files_of_tls_that_cannot_be_used_are_refused_at_once(pair: tuple[Path, 
     ):
         with pytest.raises(InvalidInput, match=r"TLS|certificate|authorities"):
             ModelServer(ssl_certfile=certfile, ssl_keyfile=keyfile, ssl_client_ca=client_ca)
+
+
+def test_a_connection_over_grpc_ends_at_the_age_that_is_set() -> None:
+    server = ModelServer(http_port=0, grpc_port=0, host="127.0.0.1", grpc_keep_alive=KeepAlive(max_age_s=0.1))
+    states: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    with server.running([Total("total")]) as running, grpc.insecure_channel(running.grpc_target) as channel:
+        channel.subscribe(states.put, try_to_connect=True)
+        while states.get(timeout=30) is not grpc.ChannelConnectivity.READY:
+            pass
+
+        assert states.get(timeout=30) is grpc.ChannelConnectivity.IDLE
 
 
 # --- what KServe's takes
