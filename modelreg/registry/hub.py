@@ -9,8 +9,8 @@ from urllib.parse import quote
 from modelreg.exceptions import InvalidInput
 from modelreg.registry.registering import RegisteringMethods, renamed_description
 from modelreg.registry.registration import IfExists
-from modelreg.registry.storing import recorded_properties
-from modelreg.types.base import CustomProperties
+from modelreg.types.artifacts import DIGEST_PROPERTY, SIZE_PROPERTY
+from modelreg.types.base import SupportedTypes
 from modelreg.types.models import RegisteredModel
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class HubMethods(RegisteringMethods):
         found, pinned, tree, endpoint = _looked_up(repo, path, git_ref)
         author = author or found.author or _unknown_author(repo)
         uri = f"{endpoint}/{pinned.resolve(path)}" if tree.is_file else str(tree.uri)
-        told: CustomProperties = {
+        told: dict[str, SupportedTypes] = {
             "repo": repo,
             "source_uri": uri,
             "model_origin": ORIGIN,
@@ -132,22 +132,19 @@ def _unknown_author(repo: str) -> str:
     return "unknown"
 
 
-def _plain(found: HubRepository) -> CustomProperties:
+def _plain(found: HubRepository) -> dict[str, SupportedTypes]:
     """Return what the card says in values that a registry can hold."""
-    plain: CustomProperties = {}
-    for name, value in found.card.items():
-        if isinstance(value, int) and not isinstance(value, bool) and value not in _INTEGERS:
-            plain[name] = float(value)
-        elif isinstance(value, (bool, int, float, str)):
-            plain[name] = value
-    return plain
+    plain = {name: value for name, value in found.card.items() if isinstance(value, (bool, int, float, str))}
+    return {name: _number(value) if type(value) is int else value for name, value in plain.items()}
 
 
-def _vouched(tree: RemoteTree) -> CustomProperties:
-    """Return the digest and size that the hub lists for a single file, as a push of it would be recorded."""
-    from modelreg.storage.model import PushResult
-
+def _vouched(tree: RemoteTree) -> dict[str, SupportedTypes]:
+    """Return what a fetch is to verify, where the hub lists it: the digest of a single large file."""
     file = tree.files[0]
     if not tree.is_file or file.sha256 is None or file.size is None:
         return {}
-    return recorded_properties(PushResult(str(tree.uri), f"sha256:{file.sha256}", file.size, files=()))
+    return {DIGEST_PROPERTY: f"sha256:{file.sha256}", SIZE_PROPERTY: _number(file.size)}
+
+
+def _number(value: int) -> int | float:
+    return value if value in _INTEGERS else float(value)

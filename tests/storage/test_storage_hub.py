@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 import threading
@@ -262,6 +263,24 @@ def test_an_address_whose_signature_ran_out_is_asked_for_again(hub: LocalHub, tm
         parts = [b"".join(backend.stream(file, start, 1000)) for start in (0, 1000)]
 
     assert parts == [WEIGHTS[:1000], WEIGHTS[1000:2000]]
+
+
+def test_all_of_a_file_is_asked_for_without_a_range(hub: LocalHub) -> None:
+    hub.commit("acme/iris", {"config.json": b"{}", "empty": b""})
+
+    with open_backend("hf://acme/iris", settings=settings(hub)) as backend:
+        contents = [b"".join(backend.stream(file, 0, file.size)) for file in backend.snapshot().files]
+
+    assert contents == [b"{}", b""]
+    assert not any("range" in request.headers for request in hub.requests)
+
+
+def test_a_packed_answer_is_unpacked(hub: LocalHub, tmp_path: Path) -> None:
+    hub.commit("acme/iris", {"config.json": b"{}"})
+    packed = HubAnswer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}"))
+    hub.answer = lambda request: packed if "/resolve/" in request.path else None
+
+    assert arrive(hub, "hf://acme/iris", tmp_path) == {"config.json": b"{}"}
 
 
 def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub: LocalHub, tmp_path: Path) -> None:

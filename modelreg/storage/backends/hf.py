@@ -239,30 +239,36 @@ class HubBackend(Backend):
         return b"".join(self._stream(file, 0, None))
 
     def _stream(self, file: RemoteFile, offset: int, length: int | None) -> Iterator[bytes]:
-        headers = {} if length is None else {"Range": f"bytes={offset}-{offset + length - 1}"}
-        is_whole = offset == 0 and length in {None, file.size}
-        digest = _git_digest(file) if is_whole and file.identity.startswith(_GIT) else None
-        with self._open(file.location, headers) as answer:
-            if is_same_origin(urlsplit(answer.url), urlsplit(self._endpoint)):
-                hub_answers.check(answer, address_of(self.uri), self._hub)
-            hub_answers.check_status(answer, self._named(file.location))
-            if length is not None:
-                self._check_range(answer, file, offset, length)
-            packed = "Content-Encoding" in answer.headers
-            while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=packed):
-                if digest is not None:
+        if length is None or (offset, length) == (0, file.size):
+            yield from self._whole(file)
+            return
+        wanted = f"{offset}-{offset + length - 1}"
+        with self._open(file.location, {"Range": f"bytes={wanted}"}) as answer:
+            self._check_file(answer, file)
+            told = answer.headers.get("Content-Range", "").lower()
+            if answer.status_code != 206 or told != f"bytes {wanted}/{file.size}":
+                # From now on files are read as a whole.
+                self.ranged = False
+                raise ObjectChanged(f"{self._named(file.location)} did not come as the range that was asked for")
+            yield from _chunks(answer)
+
+    def _whole(self, file: RemoteFile) -> Iterator[bytes]:
+        """Yield all of a file, which is what its id in git stands for if the hub lists no sha256."""
+        digest = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+        with self._open(file.location, {}) as answer:
+            self._check_file(answer, file)
+            for chunk in _chunks(answer):
+                # Where it lists one, the transfer compares that.
+                if file.sha256 is None:
                     digest.update(chunk)
                 yield chunk
-        if digest is not None and digest.hexdigest() != file.identity.removeprefix(_GIT):
+        if file.sha256 is None and file.identity != f"{_GIT}{digest.hexdigest()}":
             raise ObjectChanged(f"{self._named(file.location)} came with other content than the hub lists")
 
-    def _check_range(self, answer: Any, file: RemoteFile, offset: int, length: int) -> None:
-        expected = f"bytes {offset}-{offset + length - 1}/{file.size}"
-        if answer.status_code == 206 and answer.headers.get("Content-Range", "").lower() == expected:
-            return
-        # From now on files are read as a whole.
-        self.ranged = False
-        raise ObjectChanged(f"{self._named(file.location)} did not come as the range that was asked for")
+    def _check_file(self, answer: Any, file: RemoteFile) -> None:
+        if is_same_origin(urlsplit(answer.url), urlsplit(self._endpoint)):
+            hub_answers.check(answer, address_of(self.uri), self._hub)
+        hub_answers.check_status(answer, self._named(file.location))
 
     def _open(self, location: str, headers: Mapping[str, str]) -> Any:
         """Return the answer with a file's bytes, straight from the content network where that is known."""
@@ -307,6 +313,8 @@ class HubBackend(Backend):
         return meaning(error, what)
 
 
-def _git_digest(file: RemoteFile) -> Any:
-    """Return what hashes a file's content to its id in git."""
-    return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+def _chunks(answer: Any) -> Iterator[bytes]:
+    # What is packed all the same is unpacked.
+    packed = "Content-Encoding" in answer.headers
+    while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=packed):
+        yield chunk
