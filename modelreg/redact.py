@@ -6,7 +6,7 @@ Whatever goes into a message, a log line, a ``repr``, a journal or a cache recor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 #: What stands where a credential stood.
@@ -20,6 +20,10 @@ _SECRET_HEADER = re.compile(r"auth|token|secret|cookie|key|password|credential",
 # A URL inside running text: up to white space or a closing quote or bracket.
 # A scheme is short: without a limit, the time that a long word takes would grow with the square of its length.
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s'\"<>]+")
+# What follows the '?' of a URL that is told without its host, as urllib3 does of one that it cannot reach.
+_QUERY_IN_TEXT = re.compile(r"\?([^\s?'\"<>=&]{1,100}=[^\s'\"<>]*)")
+# AWS repeats a session token in its errors, as XML; other servers repeat the header.
+_SESSION_TOKEN = re.compile(r"(<Token-\d+>|x-amz-security-token\W{1,5})[^\s<>'\",]+", re.IGNORECASE)
 _BEARER_IN_TEXT = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 
@@ -68,12 +72,39 @@ def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: REDACTED if _SECRET_HEADER.search(name) else value for name, value in headers.items()}
 
 
-def redact_text(text: str) -> str:
-    """Return ``text`` with every URL in it redacted, and every bearer or basic credential.
+def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return ``text`` with every URL in it redacted, every bearer or basic credential, and what is known to be secret.
+
+    Args:
+        text: What somebody else wrote.
+        secrets: Texts that must not be in it.
 
     Example:
         >>> redact_text("GET https://ann:pw@host/x failed")
         'GET https://***@host/x failed'
+        >>> redact_text("no answer from /model?X-Amz-Signature=abc&versionId=1", ["answer"])
+        'no *** from /model?X-Amz-Signature=***&versionId=1'
     """
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
     text = _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
+    text = _QUERY_IN_TEXT.sub(lambda match: f"?{_clean_query(match.group(1))}", text)
+    text = _SESSION_TOKEN.sub(lambda match: f"{match.group(1)}{REDACTED}", text)
     return _BEARER_IN_TEXT.sub(lambda match: f"{match.group(1)} {REDACTED}", text)
+
+
+def keeps_secrets(error: BaseException | None, secrets: Iterable[str] = ()) -> bool:
+    """Return whether ``error``, or what caused it, says something that is redacted.
+
+    Args:
+        error: What a foreign library raised; it must not be shown by a traceback then.
+        secrets: Texts that must not be in it.
+    """
+    known = tuple(secrets)
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if redact_text(str(error), known) != str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

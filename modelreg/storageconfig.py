@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -452,6 +453,29 @@ class StorageSettings:
             ca_bundle=_text(env, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
             transfer=TransferSettings.from_env(env),
         )
+
+    def secrets(self) -> frozenset[str]:
+        """Return the texts in these settings that no ``repr`` shows."""
+        hidden = frozenset(_hidden_texts(self))
+        # What is short cannot be told from an ordinary word; of addresses, the secret part is known by its place.
+        return frozenset(text for text in hidden if len(text) >= _SHORTEST_SECRET and "://" not in text)
+
+
+_SHORTEST_SECRET = 6
+_KEY_OF_CONNECTION_STRING = re.compile(r"(?:AccountKey|SharedAccessSignature)=([^;]+)", re.IGNORECASE)
+
+
+def _hidden_texts(settings: object, *, hidden: bool = False) -> Iterator[str]:
+    """Yield the texts of fields that are left out of a ``repr``, however deep they are."""
+    if isinstance(settings, str):
+        if hidden:
+            yield from (settings, *_KEY_OF_CONNECTION_STRING.findall(settings))
+    elif isinstance(settings, Mapping):
+        for value in settings.values():
+            yield from _hidden_texts(value, hidden=hidden)
+    elif attrs.has(kind := type(settings)):
+        for field in attrs.fields(kind):
+            yield from _hidden_texts(getattr(settings, field.name), hidden=hidden or not field.repr)
 
 
 def _host_headers(env: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -15,7 +15,7 @@ from modelreg.tracking.model import RunIdentity, RunSpec
 from modelreg.tracking.results import ResultList
 from modelreg.tracking.runlog import LogType, RunLog
 from modelreg.tracking.system_metrics import SystemSampler
-from modelreg.tracking.values import as_name, as_parameter, as_property, as_text
+from modelreg.tracking.values import as_name, as_parameter, as_property, as_public, as_text
 from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, ModelArtifact, Parameter
 from modelreg.types.base import CustomProperties, SupportedTypes
 from modelreg.types.points import MetricPoint
@@ -236,9 +236,9 @@ class ExperimentRun:
 
         Args:
             name: Name of the data set; the last part of its URI or path by default.
-            uri: Where it is.
+            uri: Where it is; credentials in it are left out.
             source_type: Kind of its source, such as ``s3`` or ``local``.
-            source: Where it came from.
+            source: Where it came from; credentials in it are left out.
             schema: Its structure; a mapping is kept as JSON.
             profile: Its statistics; a mapping is kept as JSON.
             description: Free text.
@@ -253,6 +253,7 @@ class ExperimentRun:
         """
         if not uri and not file_path:
             raise InvalidInput("log_dataset needs uri or file_path")
+        uri, source = as_public(uri), as_public(source)
         if name is None:
             name = Path(file_path).name if file_path else str(uri).rstrip("/").rpartition("/")[2]
         name = as_name("name", name)

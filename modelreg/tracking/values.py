@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelreg.exceptions import InvalidInput
+from modelreg.redact import redact_text
 from modelreg.types.base import SupportedTypes
 from modelreg.types.states import ParameterType
 
@@ -119,6 +120,16 @@ def as_property(argument: str, value: Any) -> SupportedTypes:
     if isinstance(value, int) and not -(2**31) <= value < 2**31:
         raise InvalidInput(f"{argument} {value} does not fit 32 bits", next_step="give it as text or as a float")
     return value
+
+
+def as_public(address: str | None) -> str | None:
+    """Return where something is, without credentials: everyone who reads the registry would have them.
+
+    Example:
+        >>> as_public("https://ann:pw@data.example/rows.csv?version=2")
+        'https://***@data.example/rows.csv?version=2'
+    """
+    return redact_text(address) if isinstance(address, str) else address
 
 
 def as_text(argument: str, value: Any) -> str | None:

@@ -297,18 +297,21 @@ class Backend(abc.ABC):
 
     def _translated(self, call: Callable[..., T], *args: Any, what: str) -> T:
         """Return ``call(*args)``; foreign errors leave as one of ours."""
-        from modelreg.storage.backends.errors import keeps_secrets
+        from modelreg.redact import keeps_secrets
+        from modelreg.storage.backends.errors import without
 
         try:
             return call(*args)
-        except ModelRegError:
+        except ModelRegError as error:
+            without(self.settings.secrets(), error)
             raise
         except Exception as error:
             meant = self._translate(error, what)
             if meant is None:
                 raise
+            secrets = self.settings.secrets()
             # A foreign error that quotes a signed URL must not be shown by a traceback either.
-            raise meant from (None if keeps_secrets(error) else error)
+            raise without(secrets, meant) from (None if keeps_secrets(error, secrets) else error)
 
 
 def relative_to(key: str, prefix: str) -> str | None:

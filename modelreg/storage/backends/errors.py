@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from modelreg.exceptions import (
     AccessDenied,
@@ -90,13 +91,11 @@ def quoted(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def keeps_secrets(error: BaseException | None) -> bool:
-    """Return whether ``error``, or what caused it, says something that is redacted."""
-    while error is not None:
-        if redact_text(str(error)) != str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def without(secrets: Collection[str], error: ModelRegError) -> ModelRegError:
+    """Return ``error`` with ``secrets`` taken out of what it says: a server may repeat what it was sent."""
+    error.message = redact_text(error.message, secrets)
+    error.args = (error.message, *error.args[1:])
+    return error
 
 
 def _chain_text(error: BaseException | None) -> str:

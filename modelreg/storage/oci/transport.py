@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from modelreg.exceptions import AccessDenied, ModelRegError, StorageError, StorageRefused, StorageUnreachable
+from modelreg.redact import keeps_secrets
 from modelreg.storage.backends import errors
 from modelreg.storage.hops import follow, is_same_origin, meaning, seconds_of, session_of
 from modelreg.storage.oci.auth import Authorizer
@@ -142,14 +143,16 @@ class Transport:
         """Let foreign errors leave as one of ours."""
         try:
             yield
-        except ModelRegError:
+        except ModelRegError as error:
+            errors.without(self._settings.secrets(), error)
             raise
         except Exception as error:
             meant = meaning(error, what)
             if meant is None:
                 raise
+            secrets = self._settings.secrets()
             # A foreign error that quotes a signed URL must not be shown by a traceback either.
-            raise meant from (None if errors.keeps_secrets(error) else error)
+            raise errors.without(secrets, meant) from (None if keeps_secrets(error, secrets) else error)
 
     def tried(self, call: Callable[[], T], what: str) -> T:
         """Return ``call()``, tried again while its failure may pass."""
