@@ -259,6 +259,13 @@ def test_every_platform_of_a_base_gets_the_layers_and_attestations_are_left_out(
     assert pushed["annotations"] == {"a": "b"}
 
 
+def test_a_base_whose_layer_cannot_be_checked_is_refused(layout: ImageLayout):
+    entry = stored_image(layout, layers=[{"mediaType": TAR, "digest": "md5:0", "size": 1}], config={})
+
+    with pytest.raises(StorageError, match="digest cannot be checked"):
+        read_image(layout, entry["digest"])
+
+
 def test_a_base_with_as_many_layers_as_an_image_may_have_is_refused(source: list[LocalFile], layout: ImageLayout):
     entry = stored_image(layout, layers=[base_layer(layout)] * 120, config={})
 
@@ -286,12 +293,12 @@ def test_what_is_no_container_image_is_no_base(layout: ImageLayout, manifest: di
         read_image(layout, "base")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"no JSON"])
-def test_a_base_whose_configuration_is_no_object_is_refused(layout: ImageLayout, content: bytes):
+@pytest.mark.parametrize("content", [b"[]", b"no JSON", b'{"rootfs": []}', b'{"history": {}}'])
+def test_a_base_whose_configuration_cannot_be_one_is_refused(layout: ImageLayout, content: bytes):
     config = {"mediaType": "application/vnd.oci.image.config.v1+json", **store(layout, content)}
     layout.put_manifest("base", "", canonical({"mediaType": OCI_MANIFEST, "config": config, "layers": []}))
 
-    with pytest.raises(StorageError, match="not a JSON object"):
+    with pytest.raises(StorageError, match="the configuration of the base image base is"):
         read_image(layout, "base")
 
 

@@ -258,3 +258,15 @@ def test_a_card_that_cannot_be_one_is_refused(tmp_path: Path):
 @given(st.binary(max_size=200), st.integers(min_value=0, max_value=2000))
 def test_what_is_stored_as_gzip_comes_back(content: bytes, times: int):
     assert gzip.decompress(stored_gzip(content * times)) == content * times
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.lists(st.tuples(st.integers(0, 250), st.integers(0, 100))))
+def test_pieces_read_as_if_they_were_one_file(pieces: list[bytes], reads: list[tuple[int, int]]):
+    blob = hashed(pieces, alive=nothing)
+    whole = b"".join(pieces)
+
+    with blob.open() as source:
+        for offset, length in reads:
+            source.seek(offset)
+            assert source.read(length) == whole[offset : offset + length]
+    assert (blob.size, blob.digest) == (len(whole), blob_of(whole).digest)

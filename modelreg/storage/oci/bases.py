@@ -11,6 +11,7 @@ from modelreg.exceptions import InvalidInput, StorageError
 from modelreg.storage.oci.images import CONFIG, Document, Image, Variant
 from modelreg.storage.oci.layers import TAR, TAR_GZIP
 from modelreg.storage.oci.manifests import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Manifest
+from modelreg.storage.oci.reference import is_digest
 
 # What Docker names the same things; an image has either all of its names from OCI or none.
 _IN_OCI = {
@@ -79,7 +80,7 @@ def _image(source: ImageSource, found: Manifest, reference: str) -> Image:
 
 def _is_image(entry: Mapping[str, Any]) -> bool:
     media_type = _IN_OCI.get(entry.get("mediaType", ""), entry.get("mediaType", ""))
-    is_attestation = "vnd.docker.reference.type" in entry.get("annotations", {})
+    is_attestation = "vnd.docker.reference.type" in (entry.get("annotations") or {})
     return media_type == OCI_MANIFEST and not is_attestation and not entry.get("artifactType")
 
 
@@ -93,6 +94,8 @@ def _variant(source: ImageSource, manifest: Mapping[str, Any], reference: str, e
         )
     for layer in document["layers"]:
         layer["mediaType"] = _IN_OCI.get(layer["mediaType"], layer["mediaType"])
+        if not is_digest(layer["digest"]):
+            raise StorageError(f"the base image {reference} has a layer whose digest cannot be checked")
     return Variant(document, _config(source, document["config"], reference), entry)
 
 
@@ -104,6 +107,9 @@ def _config(source: ImageSource, descriptor: Mapping[str, Any], reference: str) 
         config = None
     if not isinstance(config, dict):
         raise StorageError(f"the configuration of the base image {reference} is not a JSON object")
+    rootfs, history = config.get("rootfs", {}), config.get("history")
+    if not isinstance(rootfs, dict) or not (history is None or isinstance(history, list)):
+        raise StorageError(f"the configuration of the base image {reference} is malformed")
     return config
 
 

@@ -171,7 +171,7 @@ def _described_blob(media_type: str, blob: Blob) -> Document:
 def _grown_config(variant: Variant, layers: Sequence[Layer]) -> Document:
     config = copy.deepcopy(variant.config)
     rootfs = config.setdefault("rootfs", {"type": "layers"})
-    rootfs["diff_ids"] = [*rootfs.get("diff_ids", ()), *(layer.diff_id for layer in layers)]
+    rootfs["diff_ids"] = [*(rootfs.get("diff_ids") or ()), *(layer.diff_id for layer in layers)]
     history = config.get("history") or []
     told = sum(not step.get("empty_layer") for step in history)
     # A history that does not tell of every layer is one that tools refuse; none at all is one that they take.
@@ -202,5 +202,5 @@ def _grown_manifest(
         "config": _described_blob(CONFIG, config),
         "layers": [*manifest["layers"], *described],
     }
-    said = {**manifest.get("annotations", {}), **annotations}
+    said = {**(manifest.get("annotations") or {}), **annotations}
     return {**grown, "annotations": said} if said else grown
