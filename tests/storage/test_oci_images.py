@@ -479,6 +479,15 @@ def test_a_folder_of_images_is_found_again(tmp_path: Path, source: list[LocalFil
     assert ImageLayout(tmp_path / "here").manifest("1").is_index
 
 
+@pytest.mark.parametrize("tag", ["1", None])
+def test_a_manifest_that_does_not_say_what_it_is_is_what_it_is_listed_as(layout: ImageLayout, tag: str | None):
+    body = canonical({"schemaVersion": 2, "config": {}, "layers": []})
+
+    digest = layout.put_manifest(tag or digest_of(body), OCI_MANIFEST, body)
+
+    assert layout.manifest(digest).media_type == OCI_MANIFEST
+
+
 def test_an_index_that_cannot_be_read_is_said(tmp_path: Path, layout: ImageLayout):
     (tmp_path / "layout" / "index.json").write_text("[]")
 

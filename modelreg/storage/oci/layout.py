@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from modelreg.exceptions import DigestMismatch, InvalidInput, ObjectNotFound, StorageError
 from modelreg.storage.oci.images import Document, canonical
-from modelreg.storage.oci.manifests import Manifest, checked_manifest, digest_of
+from modelreg.storage.oci.manifests import OCI_MANIFEST, Manifest, checked_manifest, digest_of
 from modelreg.storage.oci.reference import is_digest
 
 _CHUNK_BYTES = 1 << 20
@@ -70,7 +70,11 @@ class ImageLayout:
             StorageError: It cannot be read as a manifest.
         """
         digest = reference if is_digest(reference) else self._tagged(reference)
-        return checked_manifest(self._path(digest).read_bytes(), "", digest=digest, what=f"{self._folder}@{digest}")
+        # OCI's manifests need not say what they are; what only another index lists is an image.
+        listed = (entry.get("mediaType", "") for entry in self.entries() if entry.get("digest") == digest)
+        return checked_manifest(
+            self._path(digest).read_bytes(), next(listed, OCI_MANIFEST), digest=digest, what=f"{self._folder}@{digest}"
+        )
 
     def blob(self, digest: str, *, most: int) -> bytes:
         """Return a blob of ``most`` bytes at most.
