@@ -244,6 +244,27 @@ def test_the_token_goes_to_the_hub_and_not_along_to_the_content(hub: LocalHub, t
     assert sent == {(False, f"Bearer {hub.token}"), (True, None)}
 
 
+@pytest.mark.parametrize("token", ["hf_local", None])
+def test_a_netrc_is_not_asked(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password s3cret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    hub.commit("acme/iris", FILES)
+
+    arrive(hub, "hf://acme/iris", tmp_path, token=token)
+
+    sent = {request.headers.get("authorization") for request in hub.requests if not request.is_content}
+    assert sent == {None if token is None else f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "https://ann:s3cret@hub.example", "https://"])
+def test_an_address_that_is_no_hub_is_refused(endpoint: str) -> None:
+    with pytest.raises(InvalidInput, match="HF_ENDPOINT") as caught:
+        open_backend("hf://acme/iris", settings=settings(LocalHub(endpoint=endpoint)))
+    assert "s3cret" not in str(caught.value)
+
+
 def test_the_content_network_is_found_once_for_all_ranges(hub: LocalHub, tmp_path: Path) -> None:
     commit = hub.commit("acme/iris", {"weights.bin": WEIGHTS})
 

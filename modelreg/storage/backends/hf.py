@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 import attrs
 
 from modelreg.exceptions import (
+    InvalidInput,
     MissingExtra,
     ModelRegError,
     ObjectChanged,
@@ -64,6 +65,10 @@ class HubBackend(Backend):
     """A repository of the hub at one revision.
 
     A branch is looked up once: all that one backend tells is of one commit.
+
+    Raises:
+        InvalidInput: The hub's address cannot be used.
+        StorageUnreachable: The environment says that the hub is not to be asked.
     """
 
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
@@ -73,7 +78,7 @@ class HubBackend(Backend):
                 f"{uri.normalised} cannot be asked for: HF_HUB_OFFLINE is set",
                 next_step="unset it, or fetch only what the cache holds",
             )
-        self._endpoint = settings.hf.endpoint
+        self._endpoint = _checked_endpoint(settings.hf.endpoint)
         self._commits: dict[HubAddress, HubAddress] = {}
         # Where the content network has a file: asking the hub again for each range would double the requests.
         self._moved: dict[str, str] = {}
@@ -295,14 +300,20 @@ class HubBackend(Backend):
             return session_of(self.settings).request(
                 method,
                 urlunsplit(at),
-                headers={**(headers or {}), **self._credentials(at)},
+                headers=dict(headers or {}),
                 data=data,
+                # Given as this, it is not overruled by a .netrc, which is for git.
+                auth=self._sign,
                 stream=True,
                 allow_redirects=False,
                 timeout=(transfer.connect_timeout_s, transfer.stall_timeout_s),
             )
 
         return follow(url, send, carries_secrets=lambda at: bool(self._credentials(at)))
+
+    def _sign(self, request: Any) -> Any:
+        request.headers.update(self._credentials(urlsplit(request.url)))
+        return request
 
     def _credentials(self, at: SplitResult) -> dict[str, str]:
         if self._token is None or not is_same_origin(at, urlsplit(self._endpoint)):
@@ -311,6 +322,21 @@ class HubBackend(Backend):
 
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
         return meaning(error, what)
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    """Return ``endpoint``.
+
+    Raises:
+        InvalidInput: It is not an address of a hub.
+    """
+    parts = urlsplit(endpoint)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+        raise InvalidInput(
+            f"the hub's address {redact_url(endpoint)!r} cannot be used",
+            next_step="set HF_ENDPOINT to one that begins with https://, and the token in HF_TOKEN",
+        )
+    return endpoint
 
 
 def _chunks(answer: Any) -> Iterator[bytes]:
