@@ -488,8 +488,9 @@ def test_a_manifest_that_does_not_say_what_it_is_is_what_it_is_listed_as(layout:
     assert layout.manifest(digest).media_type == OCI_MANIFEST
 
 
-def test_an_index_that_cannot_be_read_is_said(tmp_path: Path, layout: ImageLayout):
-    (tmp_path / "layout" / "index.json").write_text("[]")
+@pytest.mark.parametrize("index", ["[]", "no JSON", '{"manifests": [{}]}', '{"manifests": [1]}'])
+def test_an_index_that_cannot_be_read_is_said(tmp_path: Path, layout: ImageLayout, index: str):
+    (tmp_path / "layout" / "index.json").write_text(index)
 
     with pytest.raises(StorageError, match="no index that can be read"):
         layout.entries()

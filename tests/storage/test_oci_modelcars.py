@@ -316,6 +316,20 @@ def test_what_a_tool_leaves_that_is_no_image_is_refused(model: Path):
         save_to_oci_registry("busybox", "quay.io/org/fraud:1", model, custom_oci_backend=broken)
 
 
+def test_a_tool_that_pulls_nothing_pushes_nothing(model: Path):
+    pushed: list[object] = []
+    idle = BackendDefinition(
+        is_available=lambda: True,
+        pull=lambda *_args, **_params: None,
+        push=lambda *args, **_params: pushed.append(args),
+    )
+
+    with pytest.raises(InvalidInput, match="pulled no image"):
+        save_to_oci_registry("busybox", "quay.io/org/fraud:1", model, custom_oci_backend=idle)
+
+    assert pushed == []
+
+
 class TestLogin:
     def test_without_any_the_settings_stay(self):
         assert OCISettings().logged_in(env={}) == OCISettings()

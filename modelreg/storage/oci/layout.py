@@ -53,7 +53,7 @@ class ImageLayout:
         """
         try:
             index = json.loads((self._folder / "index.json").read_bytes())
-            return [dict(entry) for entry in index["manifests"]]
+            return [{**entry, "digest": str(entry["digest"])} for entry in index["manifests"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"the image layout in {self._folder} has no index that can be read: {error}") from error
 

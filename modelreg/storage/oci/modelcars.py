@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from modelreg.exceptions import InvalidInput
 from modelreg.storage.model import LocalFile, UploadedFile
 from modelreg.storage.oci.bases import read_image
 from modelreg.storage.oci.layout import ImageLayout
@@ -139,6 +140,8 @@ def _grow(
         is_there = {"digest": manifest.digest, "mediaType": manifest.media_type, "size": len(manifest.body)}
         entries.append({**entry, **is_there})
         pushed = grown.files
+    if not entries:
+        raise InvalidInput("the tool has pulled no image: the index of its folder lists none")
     layout.set_entries(entries)
     return pushed
 
