@@ -23,7 +23,8 @@ from modelreg.fetching.resolving import (
     parse_address,
     resolve,
 )
-from modelreg.storage import parse_uri
+from modelreg.storage import Backend, parse_uri
+from modelreg.storage.uri import StorageURI
 from modelreg.testing.registry import serve_registry
 from modelreg.types import ArtifactState, ModelArtifact
 
@@ -266,6 +267,40 @@ def test_what_cannot_be_allowed_is_refused(monkeypatch: pytest.MonkeyPatch):
 
     with pytest.raises(InvalidInput, match="MODELREG_REGISTRY_ALLOW"):
         modelreg.fetch("model-registry://fraud/1")
+
+
+@pytest.mark.parametrize(("allow", "guarded"), [("", True), ("link-local", False)])
+def test_the_storage_of_what_a_registry_names_connects_to_no_link_local_address(
+    registry: ModelRegistry, site: Any, monkeypatch: pytest.MonkeyPatch, *, allow: str, guarded: bool
+):
+    monkeypatch.setenv("MODELREG_REGISTRY_ALLOW", allow)
+    site.pages["/model.bin"] = b"weights"
+    register(registry, "1", f"{site.url}/model.bin")
+    opened: list[bool] = []
+
+    def noted(open_source: Callable[[StorageURI], Backend]) -> Callable[[StorageURI], Backend]:
+        def open_noted(uri: StorageURI) -> Backend:
+            backend = open_source(uri)
+            opened.append(not backend.settings.link_local)
+            return backend
+
+        return open_noted
+
+    plain = Fetcher()
+    fetcher = Fetcher(open_source=noted(plain.open_source), open_registered=noted(plain.open_registered))
+
+    assert modelreg.fetch("model-registry://fraud/1", fetcher=fetcher).read_bytes() == b"weights"
+    assert opened == [guarded]
+
+
+def test_what_only_an_own_registry_may_name_is_refused_of_others(registry: ModelRegistry):
+    for version, uri in enumerate(("memory://models/fraud", "gs://b/k?endpoint=http://storage.example"), start=1):
+        register(registry, str(version), uri)
+        address = parse_uri(f"model-registry://fraud/{version}")
+
+        assert resolve(address).uri == uri
+        with pytest.raises(AccessDenied):
+            resolve(address, connect=remote(registry))
 
 
 def test_a_registry_of_others_is_asked_over_http(folder: MakeFolder, site: Any, monkeypatch: pytest.MonkeyPatch):

@@ -157,3 +157,9 @@ def test_a_registry_may_lead_to_storages(uri: str):
 def test_an_address_that_clients_read_in_two_ways_is_no_address(uri: str):
     with pytest.raises(InvalidURI, match="backslash"):
         check_registry_uri(uri, resolve=False)
+
+
+def test_a_host_that_no_client_could_read_is_judged_as_it_stands():
+    assert check_registry_uri("other://[::1/x", allow={"any-scheme"}, resolve=False)
+    with pytest.raises(AccessDenied, match="link-local"):
+        check_registry_uri("other://[fe80::1/x", allow={"any-scheme"}, resolve=False)

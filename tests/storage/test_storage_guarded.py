@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 
 from modelreg.exceptions import AccessDenied
 from modelreg.hosts import is_link_local
@@ -25,7 +27,7 @@ FAST = TransferSettings(attempts=1, stall_timeout_s=5, connect_timeout_s=5)
 class Site:
     """A server that answers as it is told, and keeps what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.redirects: dict[str, str] = {}
         site = self
@@ -50,7 +52,9 @@ class Site:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.port}"
+        if context is not None:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def fetch(self, path: str, folder: Path, **options: Any) -> bytes:
@@ -65,11 +69,11 @@ def fetch(uri: str, folder: Path, **options: Any) -> bytes:
 
 
 @pytest.fixture
-def make_site() -> Iterator[Callable[[], Site]]:
+def make_site() -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
 
-    def make() -> Site:
-        sites.append(Site())
+    def make(context: ssl.SSLContext | None = None) -> Site:
+        sites.append(Site(context))
         return sites[-1]
 
     yield make
@@ -79,7 +83,7 @@ def make_site() -> Iterator[Callable[[], Site]]:
 
 
 @pytest.fixture
-def site(make_site: Callable[[], Site]) -> Site:
+def site(make_site: Callable[..., Site]) -> Site:
     return make_site()
 
 
@@ -206,7 +210,7 @@ class TestNetrc:
 
         assert all("authorization" in headers for _, headers in site.asked)
 
-    def test_a_redirect_draws_no_login_over_plain_http(self, make_site: Callable[[], Site], tmp_path: Path):
+    def test_a_redirect_draws_no_login_over_plain_http(self, make_site: Callable[..., Site], tmp_path: Path):
         first, second = make_site(), make_site()
         first.redirects["/m.bin"] = f"http://localhost:{second.port}/m.bin"
 
@@ -214,3 +218,64 @@ class TestNetrc:
 
         assert second.asked
         assert not any("authorization" in headers for _, headers in second.asked)
+
+
+class TestEncryption:
+    """Where a redirect leaves encryption behind, no credential goes along."""
+
+    @pytest.fixture
+    def encrypted(self, make_site: Callable[..., Site], authority: trustme.CA) -> Site:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        return make_site(context)
+
+    @pytest.fixture
+    def authority(self) -> trustme.CA:
+        return trustme.CA()
+
+    @pytest.fixture
+    def bundle(self, authority: trustme.CA, tmp_path: Path) -> str:
+        path = tmp_path.with_name(f"{tmp_path.name}-home") / "ca.pem"
+        authority.cert_pem.write_to_path(str(path))
+        return str(path)
+
+    def test_a_redirect_out_of_it_is_refused_where_headers_are_known(
+        self, encrypted: Site, site: Site, bundle: str, tmp_path: Path
+    ):
+        encrypted.redirects["/m.bin"] = f"{site.url}/m.bin"
+        headers = {"127.0.0.1": {"X-Key": "s3cret"}}
+
+        with pytest.raises(AccessDenied, match="leave encryption behind"):
+            encrypted.fetch("/m.bin", tmp_path, ca_bundle=bundle, headers=headers)
+
+        assert site.asked == []
+
+    def test_it_is_refused_where_a_login_is_known(
+        self, encrypted: Site, site: Site, bundle: str, tmp_path: Path, home: Path
+    ):
+        (home / ".netrc").write_text("machine 127.0.0.1 login ann password s3cret\n")
+        encrypted.redirects["/m.bin"] = f"{site.url}/m.bin"
+
+        with pytest.raises(AccessDenied, match="leave encryption behind"):
+            encrypted.fetch("/m.bin", tmp_path, ca_bundle=bundle)
+
+        assert site.asked == []
+
+    def test_what_needs_no_credentials_may_leave_it(self, encrypted: Site, site: Site, bundle: str, tmp_path: Path):
+        encrypted.redirects["/m.bin"] = f"{site.url}/m.bin"
+
+        assert encrypted.fetch("/m.bin", tmp_path, ca_bundle=bundle) == b"weights"
+
+    def test_a_redirect_to_another_encrypted_host_is_sent_what_is_known_for_that_one(
+        self, make_site: Callable[..., Site], authority: trustme.CA, site: Site, bundle: str, tmp_path: Path
+    ):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        other = make_site(context)
+        site.redirects["/m.bin"] = f"https://localhost:{other.port}/m.bin"
+        headers = {"127.0.0.1": {"X-Key": "first"}, "localhost": {"X-Key": "second"}}
+
+        site.fetch("/m.bin", tmp_path, ca_bundle=bundle, headers=headers)
+
+        assert {headers.get("x-key") for _, headers in site.asked} == {"first"}
+        assert {headers.get("x-key") for _, headers in other.asked} == {"second"}
