@@ -13,9 +13,9 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "rest-operat
 HEAD = """\
 # REST operations
 
-Every operation that `modelreg registry serve` answers, as its `GET /openapi.json` describes them. In snake case, the
-name of an operation of the first two parts is that of the method of [`registry.api`](rest-client.md) which calls it. What
-holds for all of them is told [with the API](rest-api.md).
+Every operation that `modelreg registry serve` answers, as its `GET /openapi.json` describes them. The name of an
+operation of the first two parts, in snake case, is that of the method of [`registry.api`](rest-client.md) which calls
+it. What holds for all of them is told [with the API](rest-api.md).
 """
 
 TABLE = """
