@@ -146,6 +146,8 @@ class HTTPServer:
 
         parts = self._app(environ, start_response)
         protocol.response_bytes(status, headers, b"".join(parts))
+        # A thread that stays in the relay would keep the body.
+        environ.clear()
 
 
 def _tls_options(tls: TLSSettings | None) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import mul
@@ -11,7 +12,7 @@ import numpy as np
 
 from modelreg.exceptions import MissingExtra
 from modelreg.types.datatypes import DATATYPES
-from modelreg.types.elements import MAX_RANK
+from modelreg.types.elements import MAX_RANK, Array
 from modelreg.types.tensors import Tensor
 from modelreg.wire.json_text import loads
 
@@ -23,8 +24,14 @@ except ImportError as error:
 # Bytes from which simdjson is quicker than orjson, although its values are reached one by one.
 LARGE = 4096
 
+# Parsers that wait for a document, with the memory that the last ones took: new memory costs about as much as reading.
+# One document is read at a time, as no thread gives way meanwhile but for the interpreter's sake.
+_PARSERS: deque[Any] = deque(maxlen=2)
+# Bytes of a document from which its parser is not kept; it has about seven times as many.
+_KEPT = 16 << 20
+
 # Element type that the buffers of simdjson have, by the kind of the data type's numpy type.
-_BUFFERS = {"f": ("d", "<f8"), "i": ("i", "<i8"), "u": ("u", "<u8")}
+_BUFFERS: dict[str, tuple[Any, str]] = {"f": ("d", "<f8"), "i": ("i", "<i8"), "u": ("u", "<u8")}
 
 
 def read_document(body: bytes | bytearray | memoryview, tensor_lists: Sequence[str]) -> Any:
@@ -40,17 +47,43 @@ def read_document(body: bytes | bytearray | memoryview, tensor_lists: Sequence[s
     if len(body) < LARGE:
         return loads(body)
     try:
-        root = simdjson.Parser().parse(body)
-        if isinstance(root, simdjson.Object):
-            document = {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in _items(root)}
-            # The buffers of simdjson do not tell 1 from [1]: there must be no list that its neighbours are not.
-            if _brackets(document) == bytes(body).count(b"["):
-                return document
+        document = _read_large(body, tensor_lists)
+        # The buffers of simdjson do not tell 1 from [1]: there must be no list that its neighbours are not.
+        if isinstance(document, dict) and _brackets(document) == _count(body, b"["):
+            return document
     except (TypeError, ValueError, RuntimeError, KeyError):
         # One reader is the judge of what is JSON, and of what it says, whatever the size. simdjson finds no key that
         # has an escape in it.
         pass
     return loads(body)
+
+
+def _count(body: bytes | bytearray | memoryview, character: bytes) -> int:
+    """How often a character of one byte is there; ``bytes.count`` looks at one byte at a time."""
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
+
+
+def _read_large(body: bytes | bytearray | memoryview, tensor_lists: Sequence[str]) -> Any:
+    """What :func:`read_document` returns, by simdjson; ``None`` where the document is no object.
+
+    Raises:
+        TypeError, ValueError, RuntimeError, KeyError: simdjson cannot read it.
+    """
+    try:
+        parser = _PARSERS.pop()
+    except IndexError:
+        parser = simdjson.Parser()
+    document = _read_object(parser.parse(body), tensor_lists)
+    # Nothing of the document is left that looks into the parser's memory.
+    if len(body) <= _KEPT:
+        _PARSERS.append(parser)
+    return document
+
+
+def _read_object(root: Any, tensor_lists: Sequence[str]) -> dict[str, Any] | None:
+    if not isinstance(root, simdjson.Object):
+        return None
+    return {key: _tensors(value) if key in tensor_lists else _plain(value) for key, value in _items(root)}
 
 
 def _items(fields: Any) -> Iterator[tuple[str, Any]]:
@@ -73,10 +106,25 @@ def _tensors(described: Any) -> Any:
 
 
 def _tensor(fields: Any) -> dict[str, Any]:
-    return {
-        key: NumberArray(value) if key == "data" and isinstance(value, simdjson.Array) else _plain(value)
-        for key, value in _items(fields)
-    }
+    described = {key: value if key == "data" else _plain(value) for key, value in _items(fields)}
+    if "data" in described:
+        described["data"] = _data(described["data"], described.get("datatype"))
+    return described
+
+
+def _data(value: Any, datatype: Any) -> Any:
+    """The data of a tensor: numbers as :class:`NumberArray`."""
+    known = DATATYPES.get(datatype.upper()) if isinstance(datatype, str) else None
+    kind = _BUFFERS.get(known.dtype.kind) if known else None
+    if kind is None or not isinstance(value, simdjson.Array):
+        return _plain(value)
+    dimensions = _dimensions(value)
+    try:
+        numbers = np.frombuffer(value.as_buffer(of_type=kind[0]), kind[1])
+    except (TypeError, ValueError):
+        # Not all are numbers, or not such ones: the lists tell what they are.
+        return value.as_list()
+    return NumberArray(numbers, dimensions)
 
 
 def _plain(value: Any) -> Any:
@@ -97,21 +145,18 @@ def _brackets(value: Any) -> int:
 
 
 class NumberArray:
-    """An array of a large document, which most likely has nothing but numbers in it.
+    """An array of a large document, or arrays in an array, with nothing but numbers in them.
 
     Args:
-        array: The array, as simdjson has it.
-
-    Raises:
-        TypeError: An array has other elements beside arrays.
-        ValueError: Arrays of one level differ in length, or are nested too deep.
+        numbers: The numbers, in one dimension.
+        dimensions: The lengths of the arrays, level by level.
     """
 
-    __slots__ = ("_array", "_dimensions")
+    __slots__ = ("_dimensions", "_numbers")
 
-    def __init__(self, array: Any) -> None:
-        self._array = array
-        self._dimensions = _dimensions(array)
+    def __init__(self, numbers: Array, dimensions: Sequence[int]) -> None:
+        self._numbers = numbers
+        self._dimensions = dimensions
 
     @property
     def lists(self) -> int:
@@ -126,19 +171,7 @@ class NumberArray:
             InvalidInput: It does not fit (of an input).
             InferenceError: The same of an output.
         """
-        datatype = DATATYPES.get(tensor.datatype)
-        kind = _BUFFERS.get(datatype.dtype.kind) if datatype else None
-        if kind is not None:
-            try:
-                numbers = np.frombuffer(self._array.as_buffer(of_type=kind[0]), kind[1])
-            except (TypeError, ValueError):
-                # Not all are numbers, or not such ones: the lists tell what they are.
-                pass
-            else:
-                tensor.receive(numbers, self._dimensions)
-                return
-        tensor.data = self._array.as_list()
-        tensor.settle()
+        tensor.receive(self._numbers, self._dimensions)
 
 
 def _dimensions(array: Any) -> list[int]:
