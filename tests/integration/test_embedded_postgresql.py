@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import falcon.testing
 import psycopg
 import pytest
 
+from modelreg import ModelRegistry
 from modelreg.embedded import open_app
 from modelreg.embedded.app import ADDITIONS, CONTRACT, RegistryApp
 from modelreg.embedded.database import SCHEMA_VERSION
@@ -93,6 +95,26 @@ def test_updates_batches_and_points_of_several_servers_all_stay(apps: list[Regis
             f"{CONTRACT}/experiment_runs/{run}/metric_history", params={"name": name}
         )
         assert sorted(item["step"] for item in history.json["items"]) == list(range(24))
+
+
+def test_aliases_that_several_servers_move_at_once_are_all_there(postgresql_url: str) -> None:
+    registries = [ModelRegistry(postgresql_url, author="ann") for _ in range(2)]
+    for version in ("1", "2"):
+        registries[0].register_model("fraud", "s3://models/fraud", version, "onnx", "1")
+
+    def move(number: int) -> None:
+        registry = registries[number % 2]
+        registry.set_alias("fraud", f"a{number}", "1")
+        registry.set_alias("fraud", "shared", str(1 + number % 2))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(move, range(16)))
+
+    assert len(registries[0].aliases("fraud")) == 17
+    history = [change.version for change in registries[0].alias_history("fraud", "shared")]
+    assert all(one != other for one, other in pairwise(history))
+    for registry in registries:
+        registry.close()
 
 
 def test_a_database_of_a_newer_version_is_refused(postgresql_url: str) -> None:
