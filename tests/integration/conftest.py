@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -88,6 +89,22 @@ def nginx(start: Start) -> web.WebServer:
 @pytest.fixture(scope="session")
 def docker_registry(start: Start) -> oci.OCIServer:
     return start(oci.docker_registry)
+
+
+@pytest.fixture
+def run_skopeo(tmp_path: Path, start: Start) -> Callable[..., str]:
+    """Runs skopeo with arguments and returns what it writes."""
+    program = start(lambda _folder: contextlib.nullcontext(oci.skopeo()))
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+
+    def run(*arguments: str) -> str:
+        command = [program, "--policy", str(policy), "--tmpdir", str(tmp_path), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,41 +1,28 @@
-"""Images that modelreg pushes to docker-registry, as skopeo and KServe's own download see them."""
+"""Images that modelreg pushes to docker-registry, as skopeo, oras and KServe's own download see them."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import modelreg
 from modelreg.testing.storage_place import read_tree
 from modelreg.utils import BackendDefinition, save_to_oci_registry
-from real_servers.oci import OCIServer, skopeo
+from real_servers.oci import OCIServer
 
 FILES = {"config.json": b"{}", "weights/large.bin": b"0123456789abcdef" * (1 << 20), "empty": b""}
 # What KServe's storage initializer runs.
 KSERVE_DOWNLOAD = "import sys; from kserve_storage import Storage; Storage.download(sys.argv[1], sys.argv[2])"
+# KServe's package brings the client.
+ORAS_PULL = """
+import sys; from oras.client import OrasClient
+OrasClient(insecure=True).pull(target=sys.argv[1], outdir=sys.argv[2])
+"""
 Skopeo = Callable[..., str]
-
-
-@pytest.fixture
-def run_skopeo(tmp_path: Path, start: Any) -> Skopeo:
-    """Runs skopeo with arguments and returns what it writes."""
-    program = start(lambda _folder: contextlib.nullcontext(skopeo()))
-    policy = tmp_path / "policy.json"
-    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-
-    def run(*arguments: str) -> str:
-        command = [program, "--policy", str(policy), "--tmpdir", str(tmp_path), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 @pytest.fixture
@@ -83,6 +70,22 @@ def test_skopeo_copies_an_artifact(docker_registry: OCIServer, run_skopeo: Skope
 
     reference = f"docker://{docker_registry.host}/push/artifact:1"
     run_skopeo("copy", "--src-tls-verify=false", reference, f"oci:{tmp_path / 'copy'}:1")
+
+
+def test_oras_pulls_an_artifact(
+    docker_registry: OCIServer, kserve_storage_python: str, model: Path, tmp_path: Path
+) -> None:
+    modelreg.push(model, f"oci://{docker_registry.host}/push/oras:1?artifact")
+
+    target = tmp_path / "target"
+    subprocess.run(
+        [kserve_storage_python, "-c", ORAS_PULL, f"{docker_registry.host}/push/oras:1", str(target)],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert read_tree(target) == FILES
 
 
 @pytest.mark.parametrize("form", ["", "?artifact"])
