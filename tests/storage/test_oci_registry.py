@@ -194,19 +194,37 @@ def test_an_empty_blob_is_stored(server: OCITestRegistry):
 
 
 def test_an_upload_goes_on_where_it_was_cut_off(server: OCITestRegistry):
+    content = CONTENT * 1000
+    cut = len(content) - 2000
+
     def keep_half_and_fail(handler: Any) -> None:
         session = handler.path.rpartition("/")[2].partition("?")[0]
-        server.uploads[session] += handler.rfile.read(int(handler.headers["Content-Length"]))[:2000]
+        server.uploads[session] += handler.rfile.read(int(handler.headers["Content-Length"]))[:cut]
         handler.refuse(503, "UNAVAILABLE", "come back later")
 
-    server.intercept = Once(keep_half_and_fail, "PUT")
-    client(server).upload_blob(io.BytesIO(CONTENT), digest_of(CONTENT), len(CONTENT))
-    assert server.blobs[REPOSITORY][digest_of(CONTENT)] == CONTENT
-    [(_, _, headers)] = [one for one in server.requests if one[0] == "PATCH"]
-    assert (headers["content-range"], headers["content-length"]) == (
-        f"2000-{len(CONTENT) - 1}",
-        str(len(CONTENT) - 2000),
-    )
+    server.intercept = Once(keep_half_and_fail, "PATCH")
+    client(server).upload_blob(io.BytesIO(content), digest_of(content), len(content))
+    assert server.blobs[REPOSITORY][digest_of(content)] == content
+    sent = [
+        (headers.get("content-range"), headers["content-length"])
+        for one, _, headers in server.requests
+        if one == "PATCH"
+    ]
+    assert sent == [(None, str(len(content))), (f"{cut}-{len(content) - 1}", "2000")]
+
+
+def test_an_upload_of_which_all_had_come_is_only_ended(server: OCITestRegistry):
+    content = CONTENT * 1000
+
+    def keep_all_and_fail(handler: Any) -> None:
+        session = handler.path.rpartition("/")[2].partition("?")[0]
+        server.uploads[session] += handler.rfile.read(int(handler.headers["Content-Length"]))
+        handler.refuse(504, "TIMEOUT", "too late")
+
+    server.intercept = Once(keep_all_and_fail, "PATCH")
+    client(server).upload_blob(io.BytesIO(content), digest_of(content), len(content))
+    assert server.blobs[REPOSITORY][digest_of(content)] == content
+    assert len(server.asked("PATCH")) == 1
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])

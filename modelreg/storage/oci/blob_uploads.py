@@ -1,8 +1,8 @@
-"""Blobs on their way to a registry: sent in one piece, and gone on with where the registry kept what came of one."""
+"""Blobs on their way to a registry, gone on with where the registry kept what came of one that broke off."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
@@ -10,6 +10,9 @@ from modelreg.exceptions import InvalidInput, ObjectChanged, ObjectNotFound, Sto
 from modelreg.storage.oci.transport import Transport
 
 _CHUNK_BYTES = 1 << 20
+# Up to here a blob is sent by the request that ends its upload, which is one less.
+_IN_ONE_BYTES = 4 << 20
+_BINARY = {"Content-Type": "application/octet-stream"}
 
 
 class BlobUpload:
@@ -48,17 +51,21 @@ class BlobUpload:
         if not self._location:
             with self._request("POST", "blobs/uploads/") as answer:
                 self._location = location_of(answer, self._what)
-        headers = {"Content-Type": "application/octet-stream"}
-        body: Callable[[], Any] = self._rest
-        if self._sent:
-            headers["Content-Range"] = f"{self._sent}-{self._size - 1}"
-            if self._sent < self._size:
-                with self._request("PATCH", self._location, headers=headers, body=body) as answer:
-                    self._location = location_of(answer, self._what)
-            headers, body = {}, bytes
+        # What came of the request that ends an upload is never kept, so one of some size has a request of its own.
+        in_one = self._size <= _IN_ONE_BYTES and not self._sent
+        if not in_one and self._sent < self._size:
+            self._send_rest()
         separator = "&" if urlsplit(self._location).query else "?"
-        with self._request("PUT", f"{self._location}{separator}digest={self._digest}", headers=headers, body=body):
+        url = f"{self._location}{separator}digest={self._digest}"
+        with self._request("PUT", url, headers=_BINARY, body=self._rest if in_one else bytes):
             pass
+
+    def _send_rest(self) -> None:
+        # Of the whole, no range is told: so do the clients that every registry is made for.
+        headers = {"Content-Range": f"{self._sent}-{self._size - 1}"} if self._sent else {}
+        with self._request("PATCH", self._location, headers={**_BINARY, **headers}, body=self._rest) as answer:
+            self._location = location_of(answer, self._what)
+        self._sent = self._size
 
     def _request(self, method: str, path: str, **more: Any) -> Any:
         return self._transport.request(method, path, what=self._what, **more)
