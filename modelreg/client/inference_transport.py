@@ -15,7 +15,7 @@ from requests.auth import AuthBase
 
 from modelreg._version import __version__
 from modelreg.exceptions import DeadlineExceeded, InferenceError, InvalidInput, ServerUnreachable, StoreError, TimedOut
-from modelreg.http.errors import from_exception
+from modelreg.http.errors import from_exception, shown_cause
 from modelreg.http.retry import RetryPolicy, parse_retry_after
 from modelreg.redact import redact_url
 
@@ -181,7 +181,7 @@ class InferenceTransport:
                 **self._options(pool, url),
             )
         except (requests.RequestException, UnicodeError) as error:
-            raise from_exception(error, method=method, url=url) from error
+            raise from_exception(error, method=method, url=url) from shown_cause(error)
         if self._config.verbose:
             logger.info("%s %s: %d", method, redact_url(url), response.status_code)
         return Answer(response.status_code, response.headers, response.content)

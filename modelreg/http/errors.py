@@ -32,7 +32,7 @@ from modelreg.exceptions import (
     Unreachable,
 )
 from modelreg.http.retry import parse_retry_after
-from modelreg.redact import REDACTED, redact_text, redact_url
+from modelreg.redact import REDACTED, keeps_secrets, redact_text, redact_url
 
 E = TypeVar("E", bound=RegistryError)
 
@@ -123,6 +123,11 @@ def from_exception(error: Exception, *, method: str, url: str) -> ModelRegError:
             f"{where}: TLS failed: {_cause(error)}", next_step="give the server's CA certificates as custom_ca"
         )
     return _no_answer(error, where)
+
+
+def shown_cause(error: Exception) -> Exception | None:
+    """Return ``error`` as the cause of one of ours, ``None`` where a traceback of it would show a credential."""
+    return None if keeps_secrets(error) else error
 
 
 def _no_answer(error: Exception, where: str) -> StoreError:

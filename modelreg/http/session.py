@@ -20,9 +20,9 @@ from modelreg.exceptions import InvalidInput, StoreError
 from modelreg.hosts import is_link_local
 from modelreg.http.address import is_loopback
 from modelreg.http.auth import NoToken, TokenSource
-from modelreg.http.errors import decode, from_exception, from_response, is_cut_short, truncated
+from modelreg.http.errors import decode, from_exception, from_response, is_cut_short, shown_cause, truncated
 from modelreg.http.retry import RetryPolicy
-from modelreg.redact import keeps_secrets, redact_url
+from modelreg.redact import redact_url
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -182,7 +182,7 @@ class RegistrySession:
             request.prepare(method=method, url=url, headers=headers, data=content)
             response = self._pool().send(request, timeout=self._timeout, stream=True, **self._options)
         except (requests.RequestException, UnicodeError) as error:
-            raise from_exception(error, method=method, url=url) from _shown(error)
+            raise from_exception(error, method=method, url=url) from shown_cause(error)
         with response:
             return _read_whole(response)
 
@@ -222,18 +222,13 @@ class _Pool(requests.Session):
         return target
 
 
-def _shown(error: Exception) -> Exception | None:
-    """Return what caused a failure, ``None`` where a traceback of it would show a credential."""
-    return None if keeps_secrets(error) else error
-
-
 def _read_whole(response: requests.Response) -> requests.Response:
     try:
         response.content  # noqa: B018 - reads the body, which the response then keeps
     except requests.RequestException as error:
         if is_cut_short(error):
             raise truncated(response, f"the answer was cut short: {error}") from error
-        raise from_exception(error, method=response.request.method or "", url=response.url) from _shown(error)
+        raise from_exception(error, method=response.request.method or "", url=response.url) from shown_cause(error)
     return response
 
 

@@ -210,6 +210,11 @@ class TestNetrc:
 
         assert all("authorization" in headers for _, headers in site.asked)
 
+    def test_a_header_that_is_known_for_a_host_is_sent_instead_of_its_login(self, site: Site, tmp_path: Path):
+        site.fetch("/m.bin", tmp_path, headers={"127.0.0.1": {"Authorization": "Bearer t0ken"}})
+
+        assert {headers["authorization"] for _, headers in site.asked} == {"Bearer t0ken"}
+
     def test_a_redirect_draws_no_login_over_plain_http(self, make_site: Callable[..., Site], tmp_path: Path):
         first, second = make_site(), make_site()
         first.redirects["/m.bin"] = f"http://localhost:{second.port}/m.bin"

@@ -122,12 +122,14 @@ class WebBackend(Backend):
 
         def send(at: SplitResult) -> Any:
             may_see = _may_see_credentials(first, at)
+            known = self._headers_for(at) if may_see else {}
+            logs_in = may_see and "authorization" not in map(str.lower, known)
             return session_of(self.settings).request(
                 method,
                 urlunsplit(at),
-                headers={**(headers or {}), **(self._headers_for(at) if may_see else {})},
-                # Without any, requests looks for a login in .netrc.
-                auth=None if may_see else _nobody,
+                headers={**(headers or {}), **known},
+                # Without any, requests puts a login from .netrc in the place of the header.
+                auth=None if logs_in else _nobody,
                 stream=True,
                 allow_redirects=False,
                 timeout=(transfer.connect_timeout_s, transfer.stall_timeout_s),
