@@ -11,9 +11,9 @@ from modelreg.client.operations import ADDITIONS, Operations, quoted, read_resou
 from modelreg.exceptions import NotFound, ServerError
 from modelreg.types.artifacts import Artifact
 from modelreg.types.base import MetadataValue
-from modelreg.types.models import RegisteredModel
+from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.wire.custom_properties import unstructure_double, unstructure_properties
-from modelreg.wire.registry_json import unstructure_upsert
+from modelreg.wire.registry_json import unstructure_create, unstructure_upsert
 
 
 @attrs.frozen
@@ -42,6 +42,21 @@ class BatchResult:
 
     metrics: int
     artifacts: int
+
+
+@attrs.frozen
+class Registered:
+    """What a registration made or took up.
+
+    Attributes:
+        model: The model.
+        version: Its version.
+        artifact: The version's artifact.
+    """
+
+    model: RegisteredModel
+    version: ModelVersion
+    artifact: Artifact
 
 
 class Additions(Operations):
@@ -90,6 +105,35 @@ class Additions(Operations):
         path = f"{ADDITIONS}/experiment_runs/{quoted(run_id)}/batch"
         answer = self._session.post(path, body, repeatable=True)
         return BatchResult(int(answer["metrics"]), int(answer["artifacts"]))
+
+    def register_version(self, model: RegisteredModel, version: ModelVersion, artifact: Artifact) -> Registered:
+        """Return a version that was registered in one transaction, with its model and its artifact.
+
+        A model of that name is taken as it is, and a version that has no artifact of that name is completed.
+
+        Args:
+            model: The model, which is made if there is none of its name.
+            version: The version, without the id of its model.
+            artifact: The version's artifact, which has a name.
+
+        Raises:
+            DuplicateError: The version has the artifact already; nothing was changed.
+            StoreError: The registry failed, or cannot register at once.
+        """
+        body = {
+            "model": unstructure_create(model),
+            "version": unstructure_create(version),
+            "artifact": unstructure_create(artifact),
+        }
+        self._require("registrations", "cannot register at once")
+        answer = self._session.post(f"{ADDITIONS}/registrations", body)
+        if not isinstance(answer, dict):
+            raise ServerError("the answer is no registration", status=200, next_step="check the address")
+        return Registered(
+            read_resource(RegisteredModel, answer.get("model")),
+            read_resource(ModelVersion, answer.get("version")),
+            read_resource(Artifact, answer.get("artifact")),
+        )
 
     def change_registered_model_properties(
         self, id: str, changes: Mapping[str, MetadataValue | None], *, expected: Mapping[str, MetadataValue | None]

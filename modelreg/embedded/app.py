@@ -21,6 +21,7 @@ from modelreg.embedded.endpoints import (
     Info,
     Item,
     Items,
+    Registrations,
     RunBatch,
     Served,
     Versions,
@@ -99,6 +100,7 @@ def _add_additions(app: RegistryApp, registry: Registry) -> None:
     for collection in (*COLLECTIONS, entities.SERVE_MODELS):
         app.add_route(f"{ADDITIONS}/{collection.path}/{{id}}", Deletion(registry, collection))
     app.add_route(f"{ADDITIONS}/experiment_runs/{{id}}/batch", RunBatch(registry))
+    app.add_route(f"{ADDITIONS}/registrations", Registrations(registry))
     models = entities.REGISTERED_MODELS
     app.add_route(f"{ADDITIONS}/{models.path}/{{id}}/properties", CustomProperties(registry, models))
     info = Info(registry)

@@ -24,11 +24,12 @@ from modelreg.embedded.json_body import (
 from modelreg.embedded.listing import Listing, read_listing
 from modelreg.embedded.points import Series
 from modelreg.embedded.properties import read_property_changes
+from modelreg.embedded.registrations import read_registration
 from modelreg.embedded.rules import Registry
 from modelreg.exceptions import BadRequest
 
 #: What the additions to the contract can do, for clients that ask.
-FEATURES = ("delete", "batch", "properties")
+FEATURES = ("delete", "batch", "properties", "registrations")
 #: Longest request body, in bytes, and most steps that a history may be asked for at once.
 MAX_BODY = 128 * 1024 * 1024
 MAX_STEPS = 10_000
@@ -226,6 +227,17 @@ class RunBatch:
         """Write it."""
         metrics, artifacts = self._registry.write_batch(_id(id), read_batch(_body(req)))
         send(resp, json.dumps({"metrics": metrics, "artifacts": artifacts}))
+
+
+class Registrations:
+    """A version with its model and its artifact, registered in one transaction."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Register it."""
+        send(resp, self._registry.register(read_registration(_body(req))), HTTPStatus.CREATED)
 
 
 class CustomProperties:

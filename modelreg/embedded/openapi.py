@@ -199,6 +199,15 @@ def _addition_paths() -> JSON:
             body="PropertyChanges",
         ),
     }
+    paths[f"{ADDITIONS}/registrations"] = {
+        "post": _operation(
+            "registerVersion",
+            "Register a version, with its model and its artifact, in one transaction",
+            *("Registered", "409"),
+            body="Registration",
+            status="201",
+        ),
+    }
     paths[f"{ADDITIONS}/info"] = {"get": _operation("getInfo", "Tell what this server is and can do", "Info")}
     return paths
 
@@ -325,6 +334,8 @@ def _addition_schemas() -> JSON:
                 "changes": {**values, "description": "What is to hold then; null removes the property."},
             }
         ),
+        "Registered": _registration(""),
+        "Registration": _registration("Create"),
         "RunBatch": _object(
             {
                 "metrics": {"type": "array", "items": metric},
@@ -338,6 +349,11 @@ def _addition_schemas() -> JSON:
             }
         ),
     }
+
+
+def _registration(suffix: str) -> JSON:
+    kinds = {"model": "RegisteredModel", "version": "ModelVersion", "artifact": "Artifact"}
+    return _object({name: _ref(f"{kind}{suffix}") for name, kind in kinds.items()}, list(kinds))
 
 
 def _parameters() -> JSON:

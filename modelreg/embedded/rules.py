@@ -21,6 +21,7 @@ from modelreg.embedded.entities import (
 from modelreg.embedded.listing import Listing, render_page
 from modelreg.embedded.points import Series
 from modelreg.embedded.properties import PropertyChanges, change_properties
+from modelreg.embedded.registrations import NewVersion, register, taken
 from modelreg.embedded.store import Store, render_row
 from modelreg.exceptions import BadRequest, Conflict, DuplicateError, NotFound
 
@@ -271,6 +272,19 @@ class Registry:
             return write_batch(store, run, batch, now=self._clock())
 
         return self._write(work, taken="an external id in the batch is taken", again=True)
+
+    def register(self, wanted: NewVersion) -> str:
+        """Return the model, the version and the artifact of a registration, made in one transaction.
+
+        Raises:
+            DuplicateError: The version is registered already.
+        """
+
+        def work(store: Store) -> str:
+            model, version, artifact = (one.json() for one in register(store, wanted, now=self._clock()))
+            return f'{{"model":{model},"version":{version},"artifact":{artifact}}}'
+
+        return self._write(work, taken=taken(wanted), again=True)
 
     def history(self, series: Series, listing: Listing) -> str:
         """Return one page of the history of metrics.

@@ -1,8 +1,9 @@
 """Registering a model: model, version and artifact, in as few requests as the contract allows, with one winner.
 
-The registry has no transaction over the three. What makes the sequence safe is that each create has one winner, and
-that the artifact decides: whoever creates it owns the version. A caller that dies before leaves a version without an
-artifact, which the next call completes; a caller that comes second finds the artifact and changes nothing.
+modelreg's own registry makes the three in one transaction. The contract has none over them: what makes the sequence
+safe there is that each create has one winner, and that the artifact decides, whoever creates it owns the version. A
+caller that dies before leaves a version without an artifact, which the next call completes; a caller that comes second
+finds the artifact and changes nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import Literal
 import attrs
 
 from modelreg.client.api import RegistryAPI
-from modelreg.exceptions import DuplicateError, InvalidInput
+from modelreg.exceptions import DuplicateError, InvalidInput, StoreError
 from modelreg.registry.part import or_none, text_id
 from modelreg.types.artifacts import ModelArtifact
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.wire.registry_json import unstructure_create
 
 IfExists = Literal["error", "reuse"]
+
+# How often a registration is sent whose answers get lost, and which was not done.
+_ATTEMPTS = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +55,8 @@ def register(api: RegistryAPI, wanted: Registration) -> RegisteredModel:
         StoreError: The registry failed midway; the same call again completes what is there.
     """
     _check(wanted)
+    if "registrations" in api.server_capabilities().features:
+        return _register_at_once(api, wanted)
     model = _get_or_create_model(api, wanted.model)
     version, artifact = _get_or_create_version(api, attrs.evolve(wanted.version, registered_model_id=model.id), wanted)
     if artifact is None and _create_artifact(api, version, wanted):
@@ -98,6 +104,38 @@ def _check(wanted: Registration) -> None:
             raise InvalidInput(f"the {what} of a model to register is {value!r}", next_step="give a text of your own")
     for resource in (wanted.model, wanted.version, wanted.artifact):
         unstructure_create(resource)
+
+
+def _register_at_once(
+    api: RegistryAPI, wanted: Registration, *, attempts: int = _ATTEMPTS, lost: bool = False
+) -> RegisteredModel:
+    try:
+        return api.register_version(wanted.model, wanted.version, wanted.artifact).model
+    except StoreError as error:
+        lost = lost or error.maybe_done
+        if not (lost or isinstance(error, DuplicateError)):
+            raise
+        # Where an answer was lost, what is there may be what this very call registered.
+        found = (_find_ours(api, wanted) if lost else None) or find_complete(api, wanted)
+        if found is not None:
+            return found
+        if attempts == 1 or not error.maybe_done:
+            raise
+    return _register_at_once(api, wanted, attempts=attempts - 1, lost=True)
+
+
+def _find_ours(api: RegistryAPI, wanted: Registration) -> RegisteredModel | None:
+    """Return the model if its version and the artifact are exactly what is wanted."""
+    model = or_none(api.find_registered_model, name=wanted.model.name)
+    if model is None:
+        return None
+    version = or_none(api.find_model_version, name=wanted.version.name, parent_resource_id=text_id(model))
+    if version is None or _differs(version, wanted.version):
+        return None
+    artifact = _find_artifact(api, version, wanted)
+    names = ("uri", "model_format_name", "model_format_version", "custom_properties")
+    is_ours = all(getattr(artifact, name, None) == getattr(wanted.artifact, name) for name in names)
+    return model if artifact is not None and is_ours else None
 
 
 def _get_or_create_model(api: RegistryAPI, wanted: RegisteredModel) -> RegisteredModel:

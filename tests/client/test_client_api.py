@@ -57,6 +57,7 @@ def test_every_public_method_is_an_operation_or_an_addition() -> None:
     assert own - {snake_case(name) for name in OPERATIONS} == {
         "change_registered_model_properties",
         "get_metric_points",
+        "register_version",
         "server_capabilities",
         "session",
         "write_run_batch",
@@ -190,6 +191,22 @@ class TestAdditions:
             api.delete_registered_model("1")
         with pytest.raises(ServerError, match="takes no batches"):
             api.write_run_batch("1")
+        with pytest.raises(ServerError, match="cannot register at once"):
+            api.register_version(RegisteredModel("fraud"), ModelVersion("1"), ModelArtifact(name="fraud"))
+
+    def test_a_version_is_registered_with_its_model_and_its_artifact(self, api: RegistryAPI) -> None:
+        made = api.register_version(RegisteredModel("fraud"), ModelVersion("1"), ModelArtifact(name="f", uri="s3://m"))
+
+        assert api.get_registered_model(str(made.model.id)) == made.model
+        assert api.get_model_version(str(made.version.id)) == made.version
+        assert api.get_model_version_artifacts(str(made.version.id)).items == [made.artifact]
+
+    def test_an_answer_that_is_no_registration_is_an_error_of_the_server(self) -> None:
+        info = b'{"name": "modelreg", "features": ["registrations"]}'
+        api = answering({"/info": info, "/registrations": b"[]"})
+
+        with pytest.raises(ServerError, match="no registration"):
+            api.register_version(RegisteredModel("fraud"), ModelVersion("1"), ModelArtifact(name="fraud"))
 
     def test_what_is_deleted_is_gone(self, api: RegistryAPI) -> None:
         model = api.create_registered_model(RegisteredModel("fraud"))

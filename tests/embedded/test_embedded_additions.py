@@ -162,7 +162,7 @@ def test_the_published_document_names_each_operation_once_and_every_reference_le
         if method != "parameters"
     ]
     assert published == document()
-    assert len(operations) == len(set(operations)) == 71
+    assert len(operations) == len(set(operations)) == 72
     assert [reference for reference in _references(published) if not _leads_somewhere(published, reference)] == []
 
 

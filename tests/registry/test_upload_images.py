@@ -11,6 +11,9 @@ import modelreg
 from modelreg import ModelRegistry
 from modelreg.exceptions import InvalidInput
 from modelreg.registry.uploading import upload
+from modelreg.storage.oci.layout import ImageLayout
+from modelreg.storage.oci.pushing import ImagePusher
+from modelreg.storageconfig import TransferSettings
 from modelreg.testing.oci_registry import OCITestRegistry, oci_registry
 from modelreg.types import ModelArtifact
 from modelreg.utils import BackendDefinition, OCIParams
@@ -110,16 +113,16 @@ def test_a_tool_that_is_not_there_is_found_before_anything_is_read(registry: Mod
         registered(registry, tmp_path, OCIParams("scratch", "localhost/fraud:1", custom_oci_backend=tool))
 
 
-def test_what_changes_while_a_tool_moves_it_is_not_registered(
-    registry: ModelRegistry, model_folder: Path, tmp_path: Path
-) -> None:
+def test_what_changes_while_a_tool_moves_it_is_not_registered(registry: ModelRegistry, model_folder: Path) -> None:
     def pull(_base: str, folder: Path) -> None:
         (model_folder / "weights.bin").write_bytes(b"other")
-        (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-        (folder / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+        layout = ImageLayout(folder)
+        image = layout.manifest(ImagePusher(layout, settings=TransferSettings()).push_image([], None).digest)
+        entry = {"digest": image.digest, "mediaType": image.media_type, "size": len(image.body)}
+        layout.set_entries([entry])
 
     tool = BackendDefinition(is_available=lambda: True, pull=pull, push=lambda *_: None)
-    params = OCIParams("base", "localhost/fraud:1", custom_oci_backend=tool, dest_dir=tmp_path)
+    params = OCIParams("base", "localhost/fraud:1", custom_oci_backend=tool)
 
     with pytest.raises(InvalidInput, match="changed while it was pushed"):
         registered(registry, model_folder, params)

@@ -190,14 +190,14 @@ def test_a_file_goes_into_a_folder_under_its_own_name(registry: ModelRegistry, t
 
 
 class FailingOnce:
-    """A registry whose first request to make an artifact fails."""
+    """A registry whose first request to register something fails."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
         self._is_down = True
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self._is_down and environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith("/artifacts"):
+        if self._is_down and environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith("/registrations"):
             self._is_down = False
             start_response("500 Internal Server Error", [("Content-Type", "application/json")])
             return [b'{"code": "Internal Server Error", "message": "out of luck"}']
@@ -215,6 +215,7 @@ def test_an_error_after_the_upload_says_where_the_files_are_and_the_same_call_re
         with pytest.raises(ServerError, match=r"out of luck.*the files are stored at file:.*stored"):
             registering.upload_artifact_and_register_model(*arguments)
         assert (stored / "weights.bin").exists()
+        assert api.get_registered_models().items == []
         registering.upload_artifact_and_register_model(*arguments)
 
         (artifact,) = api.get_model_artifacts().items
