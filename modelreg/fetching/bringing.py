@@ -64,7 +64,6 @@ class Bringing:
         self._force = force
         self._progress = progress
         self._entries: dict[str, Entry] = {}
-        self._layers = Layers(cache, filling, clock=fetcher.clock)
 
     def ref(self) -> Ref:
         """Return the answer.
@@ -78,6 +77,7 @@ class Bringing:
         if ref is not None:
             return ref
         with self._fetcher.open_source(self._question.uri) as backend:
+            self._layers = Layers(self._cache, self._filling, backend, clock=self._fetcher.clock)
             tree = backend.snapshot(allow_patterns=self._question.allow, ignore_patterns=self._question.ignore)
             ref = None if self._force else self._unchanged(tree)
             return self._moved(backend, tree) if ref is None else ref
@@ -233,6 +233,9 @@ class Bringing:
         )
         self._filling.commit(ref)
         return ref
+
+    #: What comes in packs, once the source is open.
+    _layers: Layers
 
     #: Digest (hex) of the one file that the source holds, where it holds one.
     _source: str | None = None

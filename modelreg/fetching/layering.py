@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from modelreg.cache.filling import Filling
     from modelreg.cache.store import Cache
     from modelreg.fetching.questions import Question
+    from modelreg.storage.backends import Backend
     from modelreg.storage.model import Pack, RemoteFile, RemoteTree
 
 # What the answers about packs are filed under changes with how they are made.
@@ -37,12 +38,14 @@ class Layers:
     Args:
         cache: Where what is in them is kept.
         filling: What files it there.
+        backend: What knows the packs.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, cache: Cache, filling: Filling, *, clock: Callable[[], float]) -> None:
+    def __init__(self, cache: Cache, filling: Filling, backend: Backend, *, clock: Callable[[], float]) -> None:
         self._cache = cache
         self._filling = filling
+        self._backend = backend
         self._clock = clock
         self._held: dict[str, Manifest] = {}
 
@@ -60,7 +63,7 @@ class Layers:
         sizes = {entry.sha256: entry.size for entry in manifest.entries}
         if self._filling.reusable(sizes, trees=[ref.tree]) != sizes.keys():
             return False
-        _check_content(file, pack, ref.identity)
+        self._check_content(file, ref.identity)
         self._cache.used(key, ref)
         self._held[file.path] = manifest
         return True
@@ -83,7 +86,7 @@ class Layers:
             os.mkdir(folder)
             archive = self._cache.layout.blob(packed.sha256)
             identity = unpack_tar(archive, folder, place=below(pack.below), name=f"of the layer {file.identity}")
-        _check_content(file, pack, identity)
+        self._check_content(file, identity)
         manifest = self._filling.add_folder(folder)
         # Contents that someone removes meanwhile are missed where the whole tree is made.
         self._filling.publish(manifest)
@@ -104,6 +107,13 @@ class Layers:
         self._cache.file(_key(file, pack), ref)
         self._filling.drop([packed.sha256])
         self._held[file.path] = manifest
+
+    def _check_content(self, file: RemoteFile, sha256: str) -> None:
+        expected = self._backend.unpacked_digest(file)
+        if expected is not None and expected != sha256:
+            raise digest_mismatch(
+                f"what is packed in {file.identity}", expected=f"sha256:{expected}", actual=f"sha256:{sha256}"
+            )
 
     def merged(self, tree: RemoteTree, files: Iterable[Entry], question: Question) -> Manifest:
         """Return what all layers and ``files`` make together, as far as it is asked for.
@@ -133,13 +143,6 @@ class Layers:
             why = f"no pattern selects any of the {len(everything)} files there" if everything else _no_model(packs)
             raise ObjectNotFound(f"cannot read {tree.uri}: {why}")
         return Manifest.of(chosen)
-
-
-def _check_content(file: RemoteFile, pack: Pack, sha256: str) -> None:
-    if pack.sha256 is not None and pack.sha256 != sha256:
-        raise digest_mismatch(
-            f"what is packed in {file.identity}", expected=f"sha256:{pack.sha256}", actual=f"sha256:{sha256}"
-        )
 
 
 def _no_model(packs: Sequence[tuple[Pack, Manifest]]) -> str:

@@ -18,13 +18,15 @@ class Pack:
 
     Attributes:
         below: Folder in it that is wanted, with ``/`` between segments; empty for all of it.
-        sha256: Hex digest of it decompressed, where the source vouches for one.
+        sha256: Hex digest of it decompressed, where the listing tells one.
+        image: What else tells it, to its backend; empty if nothing does.
         overlays: It covers what lies below it: what is in it takes the place of what has its name, and whiteouts
             (``.wh.NAME``) take away.
     """
 
     below: str = ""
     sha256: str | None = None
+    image: str = ""
     overlays: bool = False
 
 

@@ -144,6 +144,14 @@ class Backend(abc.ABC):
             raise ObjectNotFound(f"cannot read {self._named(file.location)}: it is gone")
         return attrs.evolve(file, size=found.size, identity=found.identity, sha256=found.sha256)
 
+    def unpacked_digest(self, file: RemoteFile) -> str | None:
+        """Return the sha256 (hex) that the pack ``file`` must have once it is decompressed; ``None``: any.
+
+        Raises:
+            StorageError: The storage failed or could not be reached.
+        """
+        return file.pack.sha256 if file.pack is not None else None
+
     def recorded(self, file: RemoteFile) -> str | None:
         """Return the sha256 (hex) that was noted beside ``file`` when it was written.
 

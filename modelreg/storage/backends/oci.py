@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelreg.exceptions import InvalidInput, InvalidURI, ModelRegError
 from modelreg.storage.backends.base import Backend, Listed
 from modelreg.storage.model import LocalFile, RemoteFile, UploadedFile
 from modelreg.storage.oci.manifests import Manifest
-from modelreg.storage.oci.pulling import find_image, listed
+from modelreg.storage.oci.pulling import find_image, listed, unpacked
 from modelreg.storage.oci.pushing import ImagePusher
 from modelreg.storage.oci.reference import Reference, is_digest, parse_reference
 from modelreg.storage.oci.registry import OCIRegistry
@@ -68,6 +68,21 @@ class OCIBackend(Backend):
         push = pusher.push_artifact if is_artifact else pusher.push_image
         return push(files, reference.reference).files
 
+    def unpacked_digest(self, file: RemoteFile) -> str | None:
+        """Return the sha256 (hex) that an image's configuration, or an artifact's layer itself, has for a layer.
+
+        Raises:
+            StorageError: The configuration makes no sense, or the registry failed or could not be reached.
+        """
+        if file.pack is None or not file.pack.image:
+            return super().unpacked_digest(file)
+        return self._configured(file.pack.image)[file.location]
+
+    @functools.cached_property
+    def _configured(self) -> Callable[[str], Mapping[str, str]]:
+        """What tells the digests of an image's layers before they were compressed, and keeps them."""
+        return functools.lru_cache(maxsize=4)(lambda image: unpacked(self.registry, self._fixed_image(image, None)))
+
     def location(self, name: str) -> str:
         """Return the reference; files below it have none that is known before they are pushed."""
         del name
@@ -91,7 +106,7 @@ class OCIBackend(Backend):
 
     def _listed(self, uri: StorageURI) -> list[Listed]:
         reference = _reference(uri)
-        return listed(self.registry, self._image(reference.reference, uri.options.get("platform")))
+        return listed(self._image(reference.reference, uri.options.get("platform")))
 
     def _level(self, uri: StorageURI) -> tuple[list[str], list[Listed]]:
         found = self._listed(uri)

@@ -55,43 +55,44 @@ def find_image(registry: OCIRegistry, reference: str, platform: str | None) -> M
     raise StorageError(f"the index of {registry.reference} names indexes that name indexes")
 
 
-def listed(registry: OCIRegistry, manifest: Manifest) -> list[Listed]:
+def listed(manifest: Manifest) -> list[Listed]:
     """Return the files that a tree is made of, as a backend lists them.
 
     Raises:
-        ObjectNotFound: The image's configuration does not exist.
-        StorageError: The manifest makes no sense, or the registry failed.
+        StorageError: The manifest makes no sense.
     """
     config = manifest.document.get("config")
     kind = config.get("mediaType") if isinstance(config, dict) else None
-    layers = list(_descriptors(manifest, "layers"))
-    if kind in _IMAGE_CONFIGS and "artifactType" not in manifest.document:
-        return list(_image_layers(registry, manifest, layers, config))
-    return [_artifact_file(layer, number, manifest) for number, layer in enumerate(layers)]
+    is_image = kind in _IMAGE_CONFIGS and "artifactType" not in manifest.document
+    made = _image_layer if is_image else _artifact_file
+    return [made(layer, number, manifest) for number, layer in enumerate(_descriptors(manifest, "layers"))]
 
 
-def _image_layers(
-    registry: OCIRegistry, manifest: Manifest, layers: list[dict[str, Any]], config: Any
-) -> Iterator[Listed]:
-    diffs = _diffs(registry, manifest, _digest(config, manifest.digest))
-    if len(diffs) != len(layers):
-        raise _senseless(manifest.digest, f"it has {len(layers)} layers, and its configuration {len(diffs)}")
-    for number, (layer, diff) in enumerate(zip(layers, diffs, strict=True)):
-        kind = layer.get("mediaType")
-        if not isinstance(kind, str) or not _TAR.fullmatch(kind):
-            raise _senseless(manifest.digest, f"a layer of the image is {kind!r}, which cannot be unpacked")
-        yield _packed(layer, number, manifest, Pack(below=MODELS, sha256=diff, overlays=True))
+def unpacked(registry: OCIRegistry, manifest: Manifest) -> dict[str, str]:
+    """Return the sha256 (hex) of each layer before it was compressed, by its digest, as an image's configuration tells.
 
-
-def _diffs(registry: OCIRegistry, manifest: Manifest, digest: str) -> list[str]:
-    """Return the sha256 (hex) of each layer before it was compressed, as the image's configuration has them."""
+    Raises:
+        ObjectNotFound: The configuration does not exist.
+        StorageError: It makes no sense, or the registry failed or could not be reached.
+    """
+    layers = [_digest(layer, manifest.digest) for layer in _descriptors(manifest, "layers")]
     try:
-        found = json.loads(registry.blob(digest))["rootfs"]["diff_ids"]
-        if all(is_digest(one) for one in found):
-            return [one.removeprefix("sha256:") for one in found]
+        found = json.loads(registry.blob(_digest(manifest.document["config"], manifest.digest)))["rootfs"]["diff_ids"]
+        is_sound = all(is_digest(one) for one in found)
     except (ValueError, TypeError, LookupError) as error:
         raise _senseless(manifest.digest, "its configuration does not say what its layers are") from error
-    raise _senseless(manifest.digest, "its configuration names layers by digests that cannot be checked")
+    if not is_sound:
+        raise _senseless(manifest.digest, "its configuration names layers by digests that cannot be checked")
+    if len(found) != len(layers):
+        raise _senseless(manifest.digest, f"it has {len(layers)} layers, and its configuration {len(found)}")
+    return {layer: diff.removeprefix("sha256:") for layer, diff in zip(layers, found, strict=True)}
+
+
+def _image_layer(layer: dict[str, Any], number: int, manifest: Manifest) -> Listed:
+    kind = layer.get("mediaType")
+    if not isinstance(kind, str) or not _TAR.fullmatch(kind):
+        raise _senseless(manifest.digest, f"a layer of the image is {kind!r}, which cannot be unpacked")
+    return _packed(layer, number, manifest, Pack(below=MODELS, image=manifest.digest, overlays=True))
 
 
 def _artifact_file(layer: dict[str, Any], number: int, manifest: Manifest) -> Listed:
