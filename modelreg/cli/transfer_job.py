@@ -91,7 +91,8 @@ def _done(job: JobSettings, progress: ProgressOption) -> JobResult:
     kept = CacheSettings.from_env()
     way = Transfer(
         source=_source_uri(job.source),
-        source_settings=_settings(job.source),
+        # A web address may be one of the Hugging Face hub, which only the environment's settings tell.
+        source_settings=None if isinstance(job.source, URIPlace) else _settings(job.source),
         target_settings=_settings(job.destination),
         cache=kept if kept.root is not None else kept._replace(root=str(scratch)),
         unpack=isinstance(job.source, URIPlace),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from modelreg.exceptions import DuplicateError, StoreError
+from modelreg.exceptions import BadRequest, DuplicateError, StoreError
 from modelreg.registry.registration import Registration, find_complete, register
 from modelreg.types.artifacts import DIGEST_PROPERTY, SIZE_PROPERTY
 from modelreg.types.options import ListOptions
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modelreg.client.api import RegistryAPI
     from modelreg.registry.uploading import Destination
     from modelreg.storage import PushResult
+    from modelreg.types.artifacts import ModelArtifact
     from modelreg.types.base import CustomProperties
     from modelreg.types.models import RegisteredModel
 
@@ -116,12 +117,20 @@ def telling(stored: PushResult) -> Iterator[None]:
 
 
 def _check_place(api: RegistryAPI, uri: str, digest: str, own_artifact: str | None) -> None:
-    quoted = uri.replace("\\", "\\\\").replace("'", "\\'")
-    # Servers that know no filters answer with everything.
-    for one in Pager(api.get_model_artifacts, ListOptions(filter_query=f"uri = '{quoted}'")):
+    for one in _artifacts_at(api, uri):
         recorded = (one.custom_properties or {}).get(DIGEST_PROPERTY)
         if one.uri == uri and one.state not in GONE_STATES and recorded != digest and one.id != own_artifact:
             raise DuplicateError(
                 f"the files of artifact {one.name!r} (id {one.id}) are at {uri} already",
                 next_step="name a place of its own for each version: what is registered is never overwritten",
             )
+
+
+def _artifacts_at(api: RegistryAPI, uri: str) -> Iterator[ModelArtifact]:
+    """Yield the model artifacts with a URI, and others where the server cannot tell them apart."""
+    quoted = uri.replace("\\", "\\\\").replace("'", "\\'")
+    try:
+        yield from Pager(api.get_model_artifacts, ListOptions(filter_query=f"uri = '{quoted}'"))
+    except BadRequest:
+        # A server that cannot filter artifacts by their URI.
+        yield from Pager(api.get_model_artifacts)

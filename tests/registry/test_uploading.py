@@ -189,6 +189,30 @@ def test_a_file_goes_into_a_folder_under_its_own_name(registry: ModelRegistry, t
     assert (modelreg.fetch(str(artifact.uri), digest=digest) / "model.onnx").read_bytes() == b"model"
 
 
+class WithoutURIFilter:
+    """A registry that cannot filter artifacts by their URI."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "filterQuery=uri" in environ["QUERY_STRING"]:
+            start_response("400 Bad Request", [("Content-Type", "application/json")])
+            return [b'{"code": "Bad Request", "message": "no such field"}']
+        return self._app(environ, start_response)
+
+
+def test_a_place_is_looked_for_on_servers_that_cannot_filter_by_it(model_folder: Path, tmp_path: Path) -> None:
+    with closing(open_app(str(tmp_path / "registry.db"))) as app:
+        api = RegistryAPI(RegistrySession("http://registry.test", adapter=WSGIAdapter(WithoutURIFilter(app))))
+        registering, place = RegisteringMethods(api, author="ann"), (tmp_path / "it's \\ stored").as_uri()
+        registering.upload_artifact_and_register_model("fraud", model_folder, place, "1", "onnx", "1")
+        (model_folder / "weights.bin").write_bytes(b"newer")
+
+        with pytest.raises(DuplicateError, match="the files of artifact"):
+            registering.upload_artifact_and_register_model("fraud", model_folder, place, "2", "onnx", "1")
+
+
 class FailingOnce:
     """A registry whose first request to register something fails."""
 

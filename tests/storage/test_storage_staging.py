@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modelreg.exceptions import InvalidInput, ObjectNotFound
-from modelreg.storage import open_backend
-from modelreg.storage.uploading import stage, upload
+from modelreg.exceptions import AccessDenied, InvalidInput, ObjectNotFound
+from modelreg.storage import StorageURI, open_backend, parse_uri
+from modelreg.storage.backends.base import Listed
+from modelreg.storage.backends.local import LocalBackend
+from modelreg.storage.uploading import check_free, stage, upload
+from modelreg.storageconfig import StorageSettings
 
 
 @pytest.fixture
@@ -59,3 +62,27 @@ def test_nothing_to_stage_is_an_error(tmp_path: Path) -> None:
         stage(tmp_path / "absent")
     with pytest.raises(InvalidInput, match="holds no files"):
         stage(tmp_path)
+
+
+class Letterbox(LocalBackend):
+    """A storage whose credentials may write, and look at nothing."""
+
+    def _stat_file(self, uri: StorageURI) -> Listed | None:
+        raise AccessDenied(f"cannot read {uri}")
+
+
+def test_a_place_that_may_not_be_looked_at_is_taken_as_free(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="modelreg")
+
+    check_free(Letterbox(parse_uri((tmp_path / "stored").as_uri()), settings=StorageSettings()), folder)
+
+    assert "cannot be listed, and is not checked" in caplog.text
+
+
+def test_a_folder_is_refused_where_a_file_is_for_a_fetch_would_bring_that(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "stored").write_text("a file")
+
+    with open_backend((tmp_path / "stored").as_uri()) as backend, pytest.raises(InvalidInput, match="'stored'"):
+        check_free(backend, folder)
