@@ -23,7 +23,7 @@ _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s'\"<>]+")
 # What follows the '?' of a URL that is told without its host, as urllib3 does of one that it cannot reach.
 _QUERY_IN_TEXT = re.compile(r"\?([^\s?'\"<>=&]{1,100}=[^\s'\"<>]*)")
 # AWS repeats a session token in its errors, as XML; other servers repeat the header.
-_SESSION_TOKEN = re.compile(r"(<Token-\d+>|x-amz-security-token\W{1,5})[^\s<>'\",]+", re.IGNORECASE)
+_SESSION_TOKEN = re.compile(r"(<Token-\d+>|x-amz-security-token['\"]?\s?:\s?['\"]?)[^\s<>'\",]+", re.IGNORECASE)
 _BEARER_IN_TEXT = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 

@@ -6,7 +6,7 @@ from typing_extensions import assert_type
 
 import modelreg
 from modelreg import ModelRegistry
-from modelreg.types import Artifact, ModelArtifact, ModelVersion, RegisteredModel
+from modelreg.types import Alias, AliasChange, Artifact, Lineage, ModelArtifact, ModelVersion, RegisteredModel
 from modelreg.types.pager import Pager
 
 assert_type(modelreg.ModelRegistry(), ModelRegistry)
@@ -20,6 +20,13 @@ def a_registry_returns_what_the_predecessor_returns(registry: ModelRegistry) -> 
     assert_type(registry.get_registered_models(), Pager[RegisteredModel])
     assert_type(registry.get_model_versions("m"), Pager[ModelVersion])
     assert_type(registry.get_artifacts("m", "1"), Pager[Artifact])
+
+
+def aliases_and_lineage_are_data(registry: ModelRegistry) -> None:
+    assert_type(registry.set_alias("m", "champion", "1"), Alias)
+    assert_type(registry.aliases("m"), list[Alias])
+    assert_type(registry.alias_history("m", "champion"), list[AliasChange])
+    assert_type(registry.lineage("m"), Lineage)
 
 
 def updating_keeps_the_type(registry: ModelRegistry, model: RegisteredModel, artifact: ModelArtifact) -> None:
