@@ -24,7 +24,13 @@ Raw: TypeAlias = bytes | bytearray | memoryview
 MAX_RANK = 64
 # Arrays under this size are copied to bytes, which is quicker than to make a view of them.
 _SMALL = 4096
+# Numbers up to which Python compares them in less time than numpy needs to begin.
+_FEW = 16
 _LENGTH = struct.Struct("<I")
+# The largest number of each type of floats.
+_LARGEST = {
+    datatype.dtype: float(np.finfo(datatype.dtype).max) for datatype in DATATYPES.values() if datatype.family == "float"
+}
 
 # JSON has no numbers for these; the names are those of the JSON mapping of protocol buffers.
 _NOT_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, None: math.nan}
@@ -141,11 +147,23 @@ def _floats(elements: Sequence[Any], kinds: set[type], datatype: DataType) -> Ar
     if not kinds <= {float, int}:
         elements = [_float(element, position) for position, element in enumerate(elements)]
     try:
-        with np.errstate(over="raise"):
+        if _surely_fit(elements, datatype):
             array = np.array(elements, datatype.dtype)
+        else:
+            with np.errstate(over="raise"):
+                array = np.array(elements, datatype.dtype)
     except (OverflowError, FloatingPointError) as error:
         raise Malformed(f"it has a number that {datatype.name} cannot hold") from error
     return _rounded(array, datatype)
+
+
+def _surely_fit(elements: Sequence[Any], datatype: DataType) -> bool:
+    """Whether few numbers are seen to be in the range of ``datatype``, which is quicker than to have numpy watch."""
+    if not 0 < len(elements) <= _FEW:
+        return False
+    limit = _LARGEST[datatype.dtype]
+    # A NaN that is first is all that min and max see, and is in no range; any other they pass over.
+    return bool(-limit <= min(elements) and max(elements) <= limit)
 
 
 def _float(element: object, position: int) -> float:
