@@ -70,6 +70,7 @@ class HTTPServer:
         self._keep_alive_s = keep_alive_s
         self._relay = Relay()
         self._signal = _PARTS.WorkerSignal()
+        self._told = False
         self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -97,7 +98,7 @@ class HTTPServer:
         worker.serve_mtr(scheduler, self._loop, self._signal)
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """Accept no more connections, and wait until the requests under way are answered.
+        """Accept no more connections, and wait until the requests under way are answered; may be called again to wait.
 
         Args:
             timeout_s: Seconds to wait; ``None`` for however long it takes.
@@ -107,8 +108,11 @@ class HTTPServer:
         """
         if self._loop is None:
             return True
-        self._relay.close()
-        self._signal.set()
+        if not self._told:
+            # Once: a second signal would wait, and let no other thread run, until the first is acted upon.
+            self._told = True
+            self._relay.close()
+            self._signal.set()
         ended = self._ended.wait(timeout_s)
         if ended:
             self._loop.close()

@@ -300,6 +300,21 @@ def test_a_request_that_began_before_the_change_is_answered_after_it(
     http.close()
 
 
+def test_a_connection_that_is_idle_is_closed_so_that_its_client_sees_the_new_certificate(
+    exchange: Callable[..., Exchange], authority: trustme.CA, tls: TLSSettings
+):
+    port = exchange().port.port
+    http = HTTPSConnection(f"127.0.0.1:{port}", context=trusting(authority), timeout=PATIENCE_S)
+    http.request("GET", "/")
+    assert http.getresponse().read() == b"hello"
+
+    issue(authority, tls.certfile.parent)
+
+    assert http.sock is not None
+    assert http.sock.recv(1) == b""
+    http.close()
+
+
 def test_a_server_that_was_not_started_can_be_stopped(tls: TLSSettings):
     assert RenewingHTTPServer(Exchange.create, tls, look_s=1, grace_s=1).stop(1)  # type: ignore[arg-type] # not called
 
