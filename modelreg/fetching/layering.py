@@ -61,7 +61,8 @@ class Layers:
         if ref is None or manifest is None:
             return False
         sizes = {entry.sha256: entry.size for entry in manifest.entries}
-        if self._filling.reusable(sizes, trees=[ref.tree]) != sizes.keys():
+        # Published again, it is not evicted to make room for the other layers.
+        if self._filling.reusable(sizes, trees=[ref.tree]) != sizes.keys() or self._filling.publish(manifest):
             return False
         self._check_content(file, ref.identity)
         self._cache.used(key, ref)

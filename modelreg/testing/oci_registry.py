@@ -208,7 +208,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _challenge(self) -> None:
         challenge = 'Basic realm="test"'
         if self.registry.wants_token:
-            challenge = f'Bearer realm="http://{self.registry.host}/token",service="test"'
+            match = _PATH.fullmatch(urlsplit(self.path).path)
+            actions = "pull" if self.command in {"GET", "HEAD"} else "pull,push"
+            scope = f',scope="repository:{match["repository"]}:{actions}"' if match is not None else ""
+            challenge = f'Bearer realm="http://{self.registry.host}/token",service="test"{scope}'
         self.refuse(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge})
 
     def _give_token(self) -> None:

@@ -215,6 +215,21 @@ def test_a_token_is_fetched_for_what_is_to_be_done(server: OCITestRegistry):
     assert push.endswith("%3Apull%2Cpush")
 
 
+def test_what_a_registry_asks_for_besides_is_asked_for(server: OCITestRegistry):
+    server.wants_token = True
+
+    def answer(handler: Any) -> bool:
+        if "manifests" not in handler.path or "Authorization" in handler.headers:
+            return False
+        challenge = f'Bearer realm="http://{server.host}/token",scope="repository:team/iris:pull aud:x"'
+        handler.answer(401, headers={"WWW-Authenticate": challenge})
+        return True
+
+    server.intercept = answer
+    client(server).manifest()
+    assert server.asked("GET", "/token") == ["/token?scope=aud%3Ax&scope=repository%3Ateam%2Firis%3Apull"]
+
+
 def test_an_identity_token_is_exchanged(server: OCITestRegistry):
     server.wants_token = True
     client(server, {"identitytoken": "pass:word"}).manifest()

@@ -169,6 +169,31 @@ def test_a_blob_that_is_not_its_digest_is_refused(server: OCITestRegistry):
         registry.blob(NOTHING)
 
 
+def test_a_registry_that_does_not_tell_the_size_of_a_blob_is_told_of(server: OCITestRegistry):
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+
+    server.intercept = Once(answer, "HEAD")
+    with pytest.raises(StorageRefused, match="does not tell the size"):
+        client(server).blob_exists(digest_of(CONTENT))
+
+
+def test_a_mistake_of_the_caller_is_no_failure_of_the_registry(server: OCITestRegistry):
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        client(server).upload_blob(Broken(CONTENT), digest_of(CONTENT), len(CONTENT))
+
+
+def test_what_a_registry_says_of_an_error_may_be_anything(server: OCITestRegistry):
+    server.intercept = Once(lambda handler: handler.answer(405, b"<html>no</html>"), "GET")
+    with pytest.raises(StorageRefused, match="status 405"):
+        client(server).manifest()
+
+
 def test_a_small_blob_is_bounded(server: OCITestRegistry):
     digest = server.add_blob(REPOSITORY, CONTENT)
     with pytest.raises(StorageRefused, match="longer than 100 bytes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import random
 import stat
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from modelreg.exceptions import ArchiveError, MissingExtra, UnsafeName
-from modelreg.storage.archive import ArchiveLimits, is_archive, unpack
+from modelreg.storage.archive import ArchiveLimits, is_archive, unpack, unpack_tar
 from modelreg.testing.storage_place import read_tree
 
 FILES = {"config.json": b"{}", "weights/a.bin": b"\x01" * 5000, "weights/empty": b""}
@@ -319,3 +320,41 @@ def test_a_file_that_may_be_executed_still_may(tmp_path: Path, folder: Path) -> 
     unpack(make_members(tmp_path / "m.tar", member), folder)
 
     assert (folder / "run.sh").stat().st_mode & stat.S_IXUSR
+
+
+def test_a_part_of_an_archive_is_unpacked_and_all_of_it_is_hashed(tmp_path: Path, folder: Path):
+    path = make_tar(tmp_path / "a.tar", {"keep/a": b"1", "other\\b": b"2", "keep/c/d": b"3"})
+    plain = path.read_bytes()
+    path.write_bytes(gzip.compress(plain))
+    digest = unpack_tar(path, folder, place=lambda name: name[5:] if name.startswith("keep/") else None)
+    assert read_tree(folder) == {"a": b"1", "c/d": b"3"}
+    assert digest == hashlib.sha256(plain).hexdigest()
+
+
+def test_zeros_after_the_end_of_an_archive_count_for_its_digest(tmp_path: Path, folder: Path):
+    path = make_tar(tmp_path / "a.tar", FILES)
+    path.write_bytes(path.read_bytes() + bytes(3 << 20))
+    assert unpack_tar(path, folder, place=str) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_tree(folder) == FILES
+
+
+def test_what_is_read_past_is_bounded(tmp_path: Path, folder: Path):
+    path = make_tar(tmp_path / "a.tar", {"other": bytes(70 << 20)})
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(ArchiveError, match="unpacks to more than"):
+        unpack_tar(path, folder, place=lambda _: None)
+
+
+def test_a_link_out_of_the_wanted_part_is_refused(tmp_path: Path, folder: Path):
+    path = make_members(tmp_path / "a.tar", a_member("keep/link", tarfile.SYMTYPE, "../other"))
+    with pytest.raises(UnsafeName, match="leads out of it"):
+        unpack_tar(path, folder, place=lambda name: name[5:] if name.startswith("keep/") else None)
+
+
+def test_an_archive_of_several_zstd_frames_is_read_to_its_end(tmp_path: Path, folder: Path):
+    zstandard = pytest.importorskip("zstandard")
+    plain = make_tar(tmp_path / "plain", FILES).read_bytes()
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(b"".join(zstandard.ZstdCompressor().compress(part) for part in (plain[:700], plain[700:])))
+    unpack(path, folder)
+    assert read_tree(folder) == FILES
