@@ -24,8 +24,8 @@ except ImportError as error:
 # Bytes from which simdjson is quicker than orjson, although its values are reached one by one.
 LARGE = 4096
 
-# Parsers that wait for a document, with their memory: made anew for each, they leave the process with a lot of it that is
-# free and in pieces.
+# Parsers that wait for a document, with their memory: made anew for each, they leave the process with a lot of it that
+# is free and in pieces.
 _PARSERS: deque[Any] = deque(maxlen=2)
 # Bytes of a document from which its parser is not kept; it has about seven times as many.
 _KEPT = 16 << 20
