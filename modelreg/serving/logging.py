@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import logging
 import logging.config
@@ -63,7 +64,15 @@ def _configure(log_config: Mapping[str, Any] | str | Path) -> None:
     elif path.suffix in {".yaml", ".yml"}:
         logging.config.dictConfig(_of_yaml(path.read_text(encoding="utf-8")))
     else:
+        _configure_by_ini(path)
+
+
+def _configure_by_ini(path: Path) -> None:
+    try:
         logging.config.fileConfig(path, disable_existing_loggers=False)
+    except configparser.Error as error:
+        # Before Python 3.12 it leaves as it is.
+        raise ValueError(str(error)) from error
 
 
 def _of_yaml(text: str) -> Any:

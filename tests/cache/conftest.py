@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import shutil
 import stat
@@ -20,6 +21,8 @@ from modelreg.cache.refs import Ref
 from modelreg.cache.store import Cache
 
 NOBODY = 65534
+# What the cache imports once it is used: another user may not be able to read it.
+_LATE = tuple(f"modelreg.cache.{name}" for name in ("blobs", "filling", "leases", "prune", "trees"))
 
 
 def sha256(data: bytes) -> str:
@@ -161,6 +164,8 @@ def open_folder() -> Iterator[Path]:
 
 @contextmanager
 def _as_user(uid: int, gid: int, *, umask: int = 0o022) -> Iterator[None]:
+    for name in _LATE:
+        importlib.import_module(name)
     old_umask = os.umask(umask)
     old_gid, old_groups = os.getegid(), os.getgroups()
     try:
