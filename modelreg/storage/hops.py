@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import ssl
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from modelreg.exceptions import AccessDenied, ModelRegError, StorageError
+from modelreg.exceptions import AccessDenied, InvalidInput, ModelRegError, StorageError
 from modelreg.hosts import is_link_local
 from modelreg.redact import redact_url
 from modelreg.storage.backends import errors
@@ -57,6 +58,18 @@ def _session_of(
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
     return session
+
+
+def trusting(bundle: str) -> ssl.SSLContext:
+    """Return what trusts the certificates in ``bundle``.
+
+    Raises:
+        InvalidInput: The file cannot be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise InvalidInput(f"the file of certificates {bundle} cannot be read: {error}") from error
 
 
 def follow(url: str, send: Callable[[SplitResult], Any], *, carries_secrets: Callable[[SplitResult], bool]) -> Any:

@@ -204,7 +204,7 @@ def test_a_host_that_needs_no_proxy_is_asked_itself(
     assert not any(path.startswith("http://") for path in proxy.paths)
 
 
-@pytest.mark.parametrize("uri", URIS[:2])
+@pytest.mark.parametrize("uri", URIS[:3])
 def test_the_filesystem_uses_them_too(uri: str, encrypted: Server, bundle: str) -> None:
     settings = StorageSettings(ca_bundle=bundle, transfer=ONCE)
 
@@ -212,10 +212,21 @@ def test_the_filesystem_uses_them_too(uri: str, encrypted: Server, bundle: str) 
         assert backend.filesystem().cat_file(backend.filesystem_path()) == CONTENT
 
 
-@pytest.mark.parametrize("uri", URIS[:2])
+@pytest.mark.parametrize("uri", URIS[:3])
 def test_the_filesystem_asks_the_proxy_too(uri: str, proxy: Server) -> None:
     settings = StorageSettings(proxy=f"http://{proxy.address}", transfer=ONCE)
 
     with open_backend(uri.format("http://storage.example"), settings=settings) as backend:
+        assert backend.filesystem().cat_file(backend.filesystem_path()) == CONTENT
+    assert proxy.paths
+
+
+def test_the_filesystem_of_google_takes_the_proxy_of_the_environment(
+    proxy: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+    uri = "gs://bucket/model.bin?endpoint=http://storage.example&anonymous=true"
+
+    with open_backend(uri, settings=StorageSettings.from_env()) as backend:
         assert backend.filesystem().cat_file(backend.filesystem_path()) == CONTENT
     assert proxy.paths

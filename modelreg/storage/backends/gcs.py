@@ -11,6 +11,7 @@ import attrs
 
 from modelreg.exceptions import AccessDenied, InvalidInput
 from modelreg.storage.backends.objects import DIGEST_METADATA, ObjectStoreBackend
+from modelreg.storage.hops import trusting
 from modelreg.storage.uri import StorageURI
 from modelreg.storageconfig import GCSSettings, StorageSettings
 
@@ -67,8 +68,18 @@ class GCSBackend(ObjectStoreBackend):
             token=token,
             project=self._gcs.project or "",
             endpoint_url=self._gcs.endpoint,
+            session_kwargs=self._session_options(),
             version_aware="version" in self.uri.options,
         )
+
+    def _session_options(self) -> dict[str, Any]:
+        """Return what aiohttp makes its session of: by itself it takes neither proxies nor certificates from anyone."""
+        options: dict[str, Any] = {"trust_env": True}
+        if self.settings.proxy:
+            options["proxy"] = self.settings.proxy
+        if self.settings.ca_bundle:
+            options["connector"] = _connector(self.settings.ca_bundle)
+        return options
 
     def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
         # Through gcsfs: obstore writes by another API, which emulators lack, and never without credentials.
@@ -85,6 +96,17 @@ class GCSBackend(ObjectStoreBackend):
         """Return ``bucket/key``, with the generation where the URI names one."""
         version = self.uri.options.get("version")
         return super().filesystem_path() + (f"#{version}" if version else "")
+
+
+def _connector(bundle: str) -> Any:
+    """Return aiohttp's connector that trusts the certificates in ``bundle``; it belongs to the loop of fsspec."""
+    import aiohttp
+    from fsspec.asyn import get_loop, sync
+
+    async def make() -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(ssl=trusting(bundle))
+
+    return sync(get_loop(), make)
 
 
 def _import_gcsfs() -> Any:

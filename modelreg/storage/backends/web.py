@@ -6,16 +6,15 @@ from an encrypted connection to one that is not.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from modelreg.exceptions import InvalidInput, ModelRegError, ObjectChanged, StorageError
+from modelreg.exceptions import ModelRegError, ObjectChanged, StorageError
 from modelreg.redact import redact_url
 from modelreg.storage.backends import errors
 from modelreg.storage.backends.base import Backend, Listed, reject_version
-from modelreg.storage.hops import follow, is_same_origin, meaning, seconds_of, session_of
+from modelreg.storage.hops import follow, is_same_origin, meaning, seconds_of, session_of, trusting
 from modelreg.storage.model import RemoteFile
 from modelreg.storage.uri import StorageURI
 
@@ -43,7 +42,7 @@ class WebBackend(Backend):
         if self.settings.proxy:
             options["proxy"] = self.settings.proxy
         if self.settings.ca_bundle:
-            options["ssl"] = _trusting(self.settings.ca_bundle)
+            options["ssl"] = trusting(self.settings.ca_bundle)
         return HTTPFileSystem(client_kwargs={"trust_env": True}, **options)
 
     def filesystem_path(self) -> str:
@@ -147,18 +146,6 @@ class WebBackend(Backend):
 
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
         return meaning(error, what)
-
-
-def _trusting(bundle: str) -> ssl.SSLContext:
-    """Return what trusts the certificates in ``bundle``.
-
-    Raises:
-        InvalidInput: The file cannot be read, or holds none.
-    """
-    try:
-        return ssl.create_default_context(cafile=bundle)
-    except OSError as error:
-        raise InvalidInput(f"the file of certificates {bundle} cannot be read: {error}") from error
 
 
 def _nobody(request: Any) -> Any:
