@@ -22,6 +22,7 @@ _FALSE = frozenset({"0", "f", "false", "n", "no"})
 _SIGNING = ("SIGSTORE_TUF_URL", "SIGSTORE_FULCIO_URL", "SIGSTORE_REKOR_URL")
 # Where Kubernetes reads what a container has to say at its end.
 _TERMINATION_LOG = "/dev/termination-log"
+_STORAGE_PATH = "/tmp/model-sync"  # noqa: S108 - the job's documented default
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +130,7 @@ class JobSettings:
     version_id: str | None = None
     artifact_id: str | None = None
     metadata_path: str | None = None
-    storage_path: str = "/tmp/model-sync"  # noqa: S108 - the job's documented default
+    storage_path: str = _STORAGE_PATH
     termination_path: str | None = None
 
     @classmethod
@@ -155,7 +156,7 @@ class JobSettings:
             version_id=job.text("MODEL_VERSION_ID"),
             artifact_id=job.text("MODEL_ARTIFACT_ID"),
             metadata_path=job.text("METADATA_CONFIGMAP_PATH"),
-            storage_path=job.text("STORAGE_PATH") or "/tmp/model-sync",  # noqa: S108 - the job's documented default
+            storage_path=job.text("STORAGE_PATH") or _STORAGE_PATH,
             termination_path=termination_path(env),
         )
 

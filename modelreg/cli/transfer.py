@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--register", "name", metavar="NAME", help="Register what was transferred as a version of this model.")
 @click.option("--version", help="Name of the version to register.")
 @click.option("--format", "model_format_name", metavar="NAME", help="Format of the files, such as onnx.")
-@click.option("--format-version", "model_format_version", default="1", show_default=True, help="Format's version.")
+@click.option("--format-version", "model_format_version", help="Format's version; 1 where a format is named.")
 @click.option("--author", help="Who made the version; the login name by default.")
 @click.option("--owner", help="Owner of a new model; the author by default.")
 @click.option("--description", help="What is to be said about the version.")
@@ -77,9 +77,10 @@ def _transfer(
         amount = f"{len(result.files):,} {'file' if len(result.files) == 1 else 'files'} ({result.size:,} bytes)"
         output.done(f"transferred {amount} to {result.uri}, {result.digest}", {"source": source, **plain(result)})
         return
-    for option in ("version", "model_format_name"):
-        if details[option] is None:
-            raise click.UsageError(f"--register needs {'--version' if option == 'version' else '--format'} as well")
+    if details["version"] is None:
+        raise click.UsageError("--register needs --version as well")
+    if details["model_format_name"] is not None and details["model_format_version"] is None:
+        details["model_format_version"] = "1"
     with open_registry(registry_url) as registry:
         wanted = _registration(registry, name, target, **details)
         document = _registered(registry, wanted, way, target, verify=verify)

@@ -60,6 +60,31 @@ def test_what_was_transferred_is_registered(
     assert modelreg.fetch("model-registry://fraud/1").joinpath("weights.bin").read_bytes() == b"12345"
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), (None, None)),
+        (("--format", "onnx"), ("onnx", "1")),
+        (("--format", "onnx", "--format-version", "2"), ("onnx", "2")),
+    ],
+)
+def test_a_format_is_registered_where_one_is_named(
+    options: tuple[str, ...],
+    expected: tuple[str | None, str | None],
+    *,
+    modelreg_cli: Cli,
+    registry: ModelRegistry,
+    source: Path,
+    tmp_path: Path,
+) -> None:
+    result = register(modelreg_cli, source, tmp_path / "target", *options)
+
+    assert result.exit_code == 0, result.stderr
+    artifact = registry.get_model_artifact("fraud", "1")
+    assert artifact is not None
+    assert (artifact.model_format_name, artifact.model_format_version) == expected
+
+
 def test_a_version_that_is_there_is_refused_before_a_byte_moves(
     modelreg_cli: Cli, source: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +108,6 @@ def test_a_version_that_is_there_is_refused_before_a_byte_moves(
         (("a", "b", "--registry-port"), "no such option: --registry-port"),
         (("a", "b", "--version", "1"), "give --register NAME"),
         (("a", "b", "--register", "fraud"), "needs --version"),
-        (("a", "b", "--register", "fraud", "--version", "1"), "needs --format"),
         (("--from-env", "a"), "options with values alone"),
         (("--from-env", "--registry-port"), "options with values alone"),
     ],
