@@ -12,7 +12,7 @@ import attrs
 
 from modelreg.cache.files import remove_tree
 from modelreg.cacheconfig import CacheSettings
-from modelreg.exceptions import DuplicateError, InvalidInput
+from modelreg.exceptions import DuplicateError, InvalidInput, StoreError
 from modelreg.fetching.transferring import Transfer
 from modelreg.jobconfig import ImagePlace, JobRegistry, JobSettings, S3Place, URIPlace, termination_path
 from modelreg.registry import ModelRegistry
@@ -115,13 +115,21 @@ def _update_artifact(registry: ModelRegistry, job: JobSettings, storing: Storing
     except BaseException:
         # A state can be changed, and not be taken away again.
         artifact.state = before or ArtifactState.UNKNOWN
-        registry.update(artifact)
+        _put_back(registry, artifact)
         raise
     artifact.uri, artifact.state = stored.uri, ArtifactState.LIVE
     artifact.custom_properties = {**artifact.custom_properties, **recorded_properties(stored)}
     with telling(stored):
         registry.update(artifact)
     return JobResult(job.intent, job.model_id, job.version_id, text_id(artifact), stored.uri)
+
+
+def _put_back(registry: ModelRegistry, artifact: ModelArtifact) -> None:
+    try:
+        registry.update(artifact)
+    except StoreError as error:
+        # What ended the transfer says more.
+        _logger.warning("artifact %s stays %s: %s", artifact.id, ArtifactState.PENDING.value, error)
 
 
 def _create_model(registry: ModelRegistry, job: JobSettings, storing: Storing) -> JobResult:

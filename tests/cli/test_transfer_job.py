@@ -113,6 +113,19 @@ def test_an_artifact_is_as_it_was_where_the_transfer_fails(
     assert (tmp_path / "termination-log").read_text().startswith("Unexpected error: ")
 
 
+def test_what_ended_a_transfer_is_told_even_where_its_artifact_cannot_be_put_back(
+    registry: ModelRegistry, job: dict[str, str], artifact: ModelArtifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lose_the_artifact(_: object) -> None:
+        registry.api.delete_artifact(str(artifact.id))
+        raise InvalidInput("stopped")
+
+    with pytest.raises(InvalidInput, match="stopped"):
+        perform({**job, "MODEL_SYNC_MODEL_ARTIFACT_ID": str(artifact.id)}, progress=lose_the_artifact)
+
+    assert f"artifact {artifact.id} stays PENDING" in caplog.text
+
+
 def test_an_artifact_may_get_its_files_again(
     registry: ModelRegistry, job: dict[str, str], artifact: ModelArtifact, source: Path, tmp_path: Path
 ) -> None:
