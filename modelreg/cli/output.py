@@ -26,6 +26,9 @@ import click
 
 from modelreg.exceptions import InvalidInput, ModelRegError
 
+# Columns by which a tree moves each line to the right of the one above it.
+_INDENT = 4
+
 
 class Branch(NamedTuple):
     """A line of a tree, and the lines below it.
@@ -228,7 +231,16 @@ def _write_tree(root: Branch) -> None:
         tree.children += [grown(child) for child in branch.branches]
         return tree
 
-    Console().print(grown(root), soft_wrap=True)
+    # Wide enough for every line: a tree cuts what does not fit, and half a digest is none.
+    width = max(Console().width, _width(root))
+    Console(width=width).print(grown(root), soft_wrap=True)
+
+
+def _width(branch: Branch, depth: int = 0) -> int:
+    from rich.cells import cell_len
+
+    own = _INDENT * depth + cell_len(_printable(branch.text))
+    return max([own, *(_width(child, depth + 1) for child in branch.branches)])
 
 
 def _title(column: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,8 @@ def test_the_lineage_of_a_version_is_a_tree(modelreg_cli: Cli) -> None:
 
     assert lines[:3] == ["model fraud", "version 3 @champion", "run run-1 of experiment study (FINISHED)"]
     assert [line.partition(",")[0] for line in lines[3:5]] == ["data set rows", "model-artifact fraud"]
-    assert lines[5].startswith("digest sha256:")
+    digest = f"sha256:{hashlib.sha256(b'weights').hexdigest()}"
+    assert lines[5] == f"digest {digest}"
     assert lines[6:] == ["7 bytes", "inference service scorer in prod (DEPLOYED)"]
 
 
