@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelreg.cache.files import translated
 from modelreg.cache.manifests import Entry, Manifest
-from modelreg.cache.refs import Ref
+from modelreg.cache.refs import Ref, SourceFile
 from modelreg.exceptions import CacheError
 from modelreg.fetching.doubles import find_doubles
 from modelreg.fetching.hits import digest_mismatch
@@ -76,9 +76,16 @@ class Bringing:
         ref = None if self._force else self._held_by_digest()
         if ref is not None:
             return ref
+        whole = self._question._replace(allow=None, ignore=None, unpack=False)
+        self._known = {(one.path, one.identity): one for one in self._filling.known(whole.key)}
         with self._fetcher.open_source(self._question.uri) as backend:
             self._layers = Layers(self._cache, self._filling, backend, clock=self._fetcher.clock)
-            tree = backend.snapshot(allow_patterns=self._question.allow, ignore_patterns=self._question.ignore)
+            tree = backend.snapshot(
+                allow_patterns=self._question.allow,
+                ignore_patterns=self._question.ignore,
+                # Of what the cache knows nothing, all will be moved.
+                to_read=self._force or not self._known,
+            )
             ref = None if self._force else self._unchanged(tree)
             return self._moved(backend, tree) if ref is None else ref
 
@@ -129,8 +136,6 @@ class Bringing:
         """Take up what is here already; return what must be moved."""
         if self._force:
             return list(files)
-        whole = self._question._replace(allow=None, ignore=None, unpack=False)
-        known = {(one.path, one.identity): one for one in self._filling.known(whole.key)}
         candidates: dict[str, Entry] = {}
         unknown = []
         unpacked = [file for file in files if file.pack is not None and self._layers.find(file, file.pack)]
@@ -138,7 +143,7 @@ class Bringing:
             self._filling.noted.add((file.path, file.identity))
         files = [file for file in files if file not in unpacked]
         for file in files:
-            source = known.get((file.path, file.identity)) if file.identity else None
+            source = self._known.get((file.path, file.identity)) if file.identity else None
             if file.sha256 is not None and file.size is not None:
                 candidates[file.path] = Entry(file.path, file.sha256, file.size)
             elif source is not None:
@@ -236,6 +241,9 @@ class Bringing:
 
     #: What comes in packs, once the source is open.
     _layers: Layers
+
+    #: What is known of the source's files, by path and identity.
+    _known: dict[tuple[str, str], SourceFile]
 
     #: Digest (hex) of the one file that the source holds, where it holds one.
     _source: str | None = None

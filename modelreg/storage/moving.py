@@ -108,7 +108,7 @@ class SmallFiles:
             if len(data) != job.file.size:
                 raise ObjectChanged(f"{job.file.path} came with {len(data)} bytes where {job.file.size} were listed")
             sha256 = hashlib.sha256(data).hexdigest()
-            if len(data) <= _IN_MEMORY_BYTES:
+            if worker.is_caller or len(data) <= _IN_MEMORY_BYTES:
                 return _checked(job.file, sha256, len(data), data=data)
             # Written here, beside the other threads: the caller's one thread would be what all of them wait for.
             write_whole(job.path, data)

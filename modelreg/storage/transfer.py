@@ -1,6 +1,7 @@
 """The transfer engine: many files at once, and ranges of one large file at once, through one bounded pool.
 
-- A small file is read whole, in memory, by one request; several go to a thread at a time.
+- A small file is read whole, in memory, by one request; several go to a thread at a time. A single one is read by the
+  caller's own thread, where the storage keeps its deadlines: starting another takes as long as reading it.
 - A large file is cut into parts, which any thread writes to their place in its :class:`PartialFile`. The thread that
   completes the next part in line hashes it, so hashing runs beside the transfer and reads from the page cache.
 - A file that can only be read from its start is one stream.
@@ -22,7 +23,7 @@ import attrs
 from modelreg.storage.model import Downloaded, RemoteFile
 from modelreg.storage.moving import Arrived, Changed, Job, LargeFile, Moved, SmallFiles, WholeFile
 from modelreg.storage.partial import discard
-from modelreg.storage.pool import Task, WorkerPool
+from modelreg.storage.pool import CallersThread, Task, WorkerPool
 from modelreg.storageconfig import TransferSettings
 
 if TYPE_CHECKING:
@@ -107,7 +108,11 @@ class _Engine:
         self._settings = settings
         self._progress = progress
         size = settings.concurrency if backend.concurrency is None else backend.concurrency
-        self._pool = WorkerPool(size, stall_timeout_s=settings.stall_timeout_s, cancel=cancel)
+        self._pool: WorkerPool | CallersThread
+        if backend.keeps_deadlines and len(jobs) == 1 and self._is_small(jobs[0].file):
+            self._pool = CallersThread(cancel=cancel)
+        else:
+            self._pool = WorkerPool(size, stall_timeout_s=settings.stall_timeout_s, cancel=cancel)
         # Enough work for every thread while the caller keeps a file, and a bound on what is held in memory.
         self._most_under_way = size * 2
         self._under_way = 0

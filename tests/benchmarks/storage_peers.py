@@ -245,9 +245,8 @@ def modelreg_http_download() -> Transfer:
     import modelreg.fetching
 
     def download(uri: str, _folder: Path) -> None:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for path in pool.map(modelreg.fetch, [f"{uri}/{name}" for name in _names()]):
-                path.stat()
+        for name in _names():
+            modelreg.fetch(f"{uri}/{name}")
 
     return download
 

@@ -421,3 +421,75 @@ def test_whatever_breaks_what_arrives_is_right(
     backend = Memory(files, cut)
 
     assert run(backend, tmp_path_factory.mktemp("t"), options=attrs.evolve(FAST, attempts=10, backoff_s=1e-6)) == files
+
+
+class Prompt(Memory):
+    """The same, of a storage whose reads end by themselves; ``readers`` are the threads that read."""
+
+    keeps_deadlines = True
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.readers: set[int] = set()
+
+    def _read(self, file: RemoteFile) -> bytes:
+        self.readers.add(threading.get_ident())
+        return super()._read(file)
+
+
+def test_one_small_file_is_read_by_the_thread_that_wants_it_and_stays_in_memory(tmp_path: Path) -> None:
+    backend = Prompt({"f": pattern_bytes(15 * KIB)})
+
+    assert run(backend, tmp_path) == backend.files
+    assert backend.readers == {threading.get_ident()}
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_small_files_are_read_beside_each_other_all_the_same(tmp_path: Path) -> None:
+    backend = Prompt({"a": b"1", "b": b"2"})
+
+    assert run(backend, tmp_path) == backend.files
+    assert threading.get_ident() not in backend.readers
+
+
+def test_the_callers_own_thread_tries_again_and_tells_progress(tmp_path: Path) -> None:
+    backend = Prompt({"f": pattern_bytes(KIB)}, fails_once(OSError("reset")))
+    told: list[TransferProgress] = []
+
+    assert run(backend, tmp_path, progress=told.append) == backend.files
+    assert told[-1] == TransferProgress(KIB, KIB, 1, 1)
+
+
+@pytest.mark.parametrize("size", [2 * KIB, 300 * KIB])
+def test_a_small_file_that_became_another_arrives_as_it_is_now(tmp_path: Path, size: int) -> None:
+    backend = Prompt({"f": b"old"})
+    changed = pattern_bytes(size)
+    backend.hook = lambda *_: backend.files.update(f=changed)
+
+    assert run(backend, tmp_path) == {"f": changed}
+
+
+def test_what_the_callers_own_thread_cannot_read_is_reported(tmp_path: Path) -> None:
+    def hook(_: str, _offset: int) -> None:
+        raise OSError("reset")
+
+    with pytest.raises(StorageUnreachable, match="reset"):
+        run(Prompt({"f": b"x"}, hook), tmp_path)
+
+
+def test_the_callers_own_thread_is_cancelled_before_it_reads(tmp_path: Path) -> None:
+    backend = Prompt({"f": b"x"})
+    cancel = threading.Event()
+    cancel.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(backend, tmp_path, cancel=cancel)
+
+    assert backend.read_from == []
+
+
+def test_the_callers_own_thread_is_cancelled_while_it_reads(tmp_path: Path) -> None:
+    cancel = threading.Event()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Prompt({"f": b"x"}, lambda *_: cancel.set()), tmp_path, cancel=cancel)

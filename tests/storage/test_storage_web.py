@@ -159,6 +159,82 @@ def test_a_server_that_refuses_head_is_asked_with_get(serve: Serve, tmp_path: Pa
     assert serve(answer).fetch("/m.bin", tmp_path) == b"content"
 
 
+def read_at_once(site: Site, path: str, folder: Path) -> bytes:
+    with open_backend(f"{site.url}{path}", settings=StorageSettings(transfer=FAST)) as backend:
+        [file] = backend.snapshot(to_read=True).files
+        [arrived] = download(backend, [(file, folder / "part")])
+        return bytes(arrived.data) if arrived.path is None else arrived.path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"small"])
+def test_a_small_file_that_will_be_read_costs_one_request(serve: Serve, tmp_path: Path, content: bytes) -> None:
+    site = serve(file_of(content))
+
+    assert read_at_once(site, "/m.bin", tmp_path) == content
+    assert [method for method, _, _ in site.requests] == ["GET"]
+
+
+@pytest.mark.parametrize("headers", [{"ETag": 'W/"1"'}, {}, {"Content-Encoding": "gzip"}])
+def test_a_file_that_comes_as_one_stream_costs_one_request(
+    serve: Serve, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    body = gzip.compress(CONTENT) if "Content-Encoding" in headers else CONTENT
+    site = serve(lambda handler: respond(handler, 200, headers, body))
+
+    assert read_at_once(site, "/m.bin", tmp_path) == CONTENT
+    assert [method for method, _, _ in site.requests] == ["GET"]
+
+
+def test_a_large_file_that_will_be_read_comes_by_ranges(serve: Serve, tmp_path: Path) -> None:
+    site = serve(file_of(CONTENT))
+
+    assert read_at_once(site, "/m.bin", tmp_path) == CONTENT
+    assert sum("range" in headers for _, _, headers in site.requests) == 4
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(serve: Serve, tmp_path: Path) -> None:
+    whole = file_of(b"content")
+    site = serve(whole)
+
+    def cut(handler: BaseHTTPRequestHandler) -> None:
+        site.answer = whole
+        respond(handler, 200, {"ETag": '"1"', "Content-Length": "7"}, b"con")
+        handler.close_connection = True
+
+    site.answer = cut
+
+    assert read_at_once(site, "/m.bin", tmp_path) == b"content"
+    assert [method for method, _, _ in site.requests] == ["GET", "GET"]
+
+
+def test_a_file_that_will_be_read_is_refused_as_any_other(serve: Serve, tmp_path: Path) -> None:
+    page = serve(lambda handler: respond(handler, 200, {"Content-Type": "text/html"}, b"<html>Log in"))
+    nothing = serve(lambda handler: respond(handler, 404, {}))
+
+    with pytest.raises(StorageError, match="HTML page"):
+        read_at_once(page, "/m.bin", tmp_path)
+    with pytest.raises(ObjectNotFound):
+        read_at_once(nothing, "/m.bin", tmp_path)
+
+
+def test_an_answer_that_nobody_reads_is_let_go(serve: Serve) -> None:
+    left = threading.Event()
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        respond(handler, 200, {"Content-Length": str(1 << 40)})
+        try:
+            while True:
+                handler.wfile.write(CONTENT)
+        except ConnectionError:
+            left.set()
+            raise
+
+    with open_backend(f"{serve(endless).url}/m.bin", settings=StorageSettings(transfer=FAST)) as backend:
+        backend.snapshot(to_read=True)
+
+    assert left.wait(10)
+
+
 def test_a_changed_file_arrives_as_it_is_now(serve: Serve, tmp_path: Path) -> None:
     site = serve(file_of(CONTENT))
 

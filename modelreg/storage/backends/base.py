@@ -68,6 +68,8 @@ class Backend(abc.ABC):
 
     #: Files can be read by ranges, several at once.
     ranged: bool = True
+    #: A read that brings nothing ends by itself, within the settings' time: no other thread need watch it.
+    keeps_deadlines: bool = False
     #: Requests that may be under way at once; ``None`` leaves it to the transfer's settings.
     concurrency: int | None = None
     #: :meth:`write` notes a file's sha256 beside it, and :meth:`recorded` tells it.
@@ -80,7 +82,12 @@ class Backend(abc.ABC):
         self.settings = settings
 
     def snapshot(
-        self, uri: StorageURI | None = None, *, allow_patterns: Patterns = None, ignore_patterns: Patterns = None
+        self,
+        uri: StorageURI | None = None,
+        *,
+        allow_patterns: Patterns = None,
+        ignore_patterns: Patterns = None,
+        to_read: bool = False,
     ) -> RemoteTree:
         """Return what lies under the URI now: one file, or every selected file of the folder.
 
@@ -88,6 +95,7 @@ class Backend(abc.ABC):
             uri: Another URI of the same storage; by default the one that the backend was opened for.
             allow_patterns: Shell patterns of relative paths to keep; ``None`` keeps all.
             ignore_patterns: Shell patterns to leave out; they win.
+            to_read: The content will be read: a storage that tells of a file as it sends it may send it now.
 
         Raises:
             ObjectNotFound: Nothing is there, or the patterns select nothing of it.
@@ -96,7 +104,7 @@ class Backend(abc.ABC):
             StorageError: The storage failed or could not be reached.
         """
         at = uri or self.uri
-        file = self._asked(self._stat_file, at, what=at.normalised)
+        file = self._asked(self._open_file if to_read else self._stat_file, at, what=at.normalised)
         found = [file] if file is not None else self._asked(self._listed, at, what=at.normalised)
         chosen = [
             one
@@ -260,6 +268,10 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def _listed(self, uri: StorageURI) -> list[Listed]:
         """Return every file below the folder that ``uri`` names, empty if it names none."""
+
+    def _open_file(self, uri: StorageURI) -> Listed | None:
+        """Return the same as :meth:`_stat_file`, of a file that will be read."""
+        return self._stat_file(uri)
 
     def _level(self, uri: StorageURI) -> tuple[list[str], list[Listed]]:
         """Return the names of the folders, and the files, right in the folder that ``uri`` names."""

@@ -25,6 +25,8 @@ _CHUNK_BYTES = 1 << 20
 class LocalBackend(Backend):
     """Files of this machine: ``file://`` and plain paths."""
 
+    keeps_deadlines = True
+
     def path(self, uri: StorageURI) -> Path:
         """Return the local path that ``uri`` means."""
         return Path(uri.path)

@@ -7,7 +7,8 @@ from an encrypted connection to one that is not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, cast
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from modelreg.exceptions import ModelRegError, ObjectChanged, StorageError
@@ -17,6 +18,7 @@ from modelreg.storage.backends.base import Backend, Listed, reject_version
 from modelreg.storage.hops import follow, is_same_origin, meaning, seconds_of, session_of, trusting
 from modelreg.storage.model import RemoteFile
 from modelreg.storage.uri import StorageURI
+from modelreg.storageconfig import StorageSettings
 
 _CHUNK_BYTES = 1 << 20
 # Servers that answer HEAD with one of these often answer GET: signed URLs are signed for one method.
@@ -27,7 +29,18 @@ _PAGES = (".html", ".htm", ".xhtml")
 class WebBackend(Backend):
     """One file behind an http(s) address."""
 
+    keeps_deadlines = True
     _ranges_ignored = False
+
+    def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
+        super().__init__(uri, settings=settings)
+        # Answers whose content nobody has read yet, by location.
+        self._begun: dict[str, Any] = {}
+
+    def close(self) -> None:
+        """Let go of answers that nobody reads."""
+        while self._begun:
+            self._begun.popitem()[1].close()
 
     def location(self, name: str) -> str:
         """Return the URL."""
@@ -54,7 +67,18 @@ class WebBackend(Backend):
 
     def _stat_file(self, uri: StorageURI) -> Listed | None:
         reject_version(uri)
-        return self._seen(uri.text, uri.name if uri.path.rstrip("/") else "download")
+        return self._seen(uri.text, _file_name(uri))
+
+    def _open_file(self, uri: StorageURI) -> Listed:
+        """Return what the server says of the file as it begins to send it, which spares the question before."""
+        reject_version(uri)
+        with _closed_on_error(self._request("GET", uri.text)) as answer:
+            found = self._described(answer, uri.text, _file_name(uri))
+        self._begun[found.location] = answer
+        if self.ranged and found.size is not None and found.size > self.settings.transfer.small_bytes:
+            # It comes by ranges, several at once.
+            self.close()
+        return found
 
     def _listed(self, uri: StorageURI) -> list[Listed]:
         del uri
@@ -82,26 +106,36 @@ class WebBackend(Backend):
         return Listed(location=url, relative=relative, size=size, identity=identity)
 
     def _read(self, file: RemoteFile) -> bytes:
-        return b"".join(self._stream(file, 0, None))
+        with self._whole(file) as answer:
+            # At once: read by pieces, the content would be copied from one buffer to another.
+            return cast("bytes", answer.raw.read(decode_content=_is_packed(answer)))
 
     def _stream(self, file: RemoteFile, offset: int, length: int | None) -> Iterator[bytes]:
-        headers: dict[str, str] = {}
-        if length is not None:
-            headers["Range"] = f"bytes={offset}-{offset + length - 1}"
-            validator = _validator(file.identity)
-            if validator is not None:
-                headers["If-Range"] = validator
-        with self._request("GET", file.location, headers) as answer:
-            _check_status(answer, file.location)
-            self._check_same(answer, file)
-            if length is not None:
-                self._check_range(answer, file, offset, length)
-            # What is packed all the same is unpacked; its length is not known then, so it never comes by ranges.
-            packed = "Content-Encoding" in answer.headers
+        with self._whole(file) if length is None else self._range(file, offset, length) as answer:
+            packed = _is_packed(answer)
             while chunk := answer.raw.read(_CHUNK_BYTES, decode_content=packed):
                 yield chunk
 
+    def _whole(self, file: RemoteFile) -> Any:
+        """Return the answer that brings all of a file."""
+        begun = self._begun.pop(file.location, None)
+        with _closed_on_error(self._request("GET", file.location) if begun is None else begun) as answer:
+            self._check_same(answer, file)
+        return answer
+
+    def _range(self, file: RemoteFile, offset: int, length: int) -> Any:
+        """Return the answer that brings ``length`` bytes of a file from ``offset`` on."""
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        validator = _validator(file.identity)
+        if validator is not None:
+            headers["If-Range"] = validator
+        with _closed_on_error(self._request("GET", file.location, headers)) as answer:
+            self._check_same(answer, file)
+            self._check_range(answer, file, offset, length)
+        return answer
+
     def _check_same(self, answer: Any, file: RemoteFile) -> None:
+        _check_status(answer, file.location)
         if file.identity and _identity(answer) != file.identity:
             raise ObjectChanged(f"{redact_url(file.location)} changed while it was read")
         _check_is_no_page(answer, file.location)
@@ -146,6 +180,26 @@ class WebBackend(Backend):
 
     def _translate(self, error: Exception, what: str) -> ModelRegError | None:
         return meaning(error, what)
+
+
+@contextmanager
+def _closed_on_error(answer: Any) -> Iterator[Any]:
+    """Yield an answer, which is closed if it is not what was asked for."""
+    try:
+        yield answer
+    except BaseException:
+        answer.close()
+        raise
+
+
+def _file_name(uri: StorageURI) -> str:
+    """Return the name that the file at an address gets."""
+    return uri.name if uri.path.rstrip("/") else "download"
+
+
+def _is_packed(answer: Any) -> bool:
+    """Return whether the content is packed although nobody asked for that: it is unpacked, and its length not known."""
+    return "Content-Encoding" in answer.headers
 
 
 def _nobody(request: Any) -> Any:
@@ -193,7 +247,7 @@ def _validator(identity: str) -> str | None:
 
 def _length(answer: Any) -> int | None:
     """Return the bytes of the whole file, ``None`` where the answer does not say."""
-    if "Content-Encoding" in answer.headers or "Transfer-Encoding" in answer.headers:
+    if _is_packed(answer) or "Transfer-Encoding" in answer.headers:
         return None
     text = answer.headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
