@@ -90,6 +90,10 @@ class ModelRegError(Exception):
 class InvalidInput(ModelRegError, ValueError):
     """An argument is wrong; nothing was sent or written."""
 
+    def __init__(self, reason: str, *, next_step: str = "") -> None:
+        super().__init__(reason, next_step=next_step)
+        self.reason = reason
+
 
 class InvalidURI(InvalidInput):
     """A URI cannot be parsed."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from modelreg.exceptions import InvalidInput, UnsupportedProtocol
+from modelreg.types.inference import InferResponse
+
+#: What KServe says that a handler returns; one may return an array or a data frame as well.
+InferReturnValueTypes: TypeAlias = dict[str, Any] | InferResponse | list[str]
+InferReturnType: TypeAlias = InferReturnValueTypes | Awaitable[InferReturnValueTypes]
 
 
 @attrs.frozen
@@ -167,6 +172,17 @@ class Model:
         """Return the outputs for the model's metadata, described as the inputs are."""
         return []
 
+    def validate(self, payload: Any) -> Any:
+        """Return what :meth:`predict` or :meth:`explain` is given: the payload, unless a model has more to check.
+
+        Args:
+            payload: What :meth:`preprocess` returned.
+
+        Raises:
+            InvalidInput: What an override of this raises for a payload that the model cannot answer.
+        """
+        return payload
+
     def preprocess(self, payload: Any, headers: dict[str, str] | None = None) -> Any:  # noqa: ARG002 - for those who override it
         """Return what :meth:`predict` or :meth:`explain` is given.
 
@@ -226,6 +242,11 @@ class Model:
             UnsupportedProtocol: The model does not override it.
         """
         raise UnsupportedProtocol(f"model {self.name!r} does not explain")
+
+
+#: KServe's names for models that do not predict as well.
+BaseKServeModel = Model
+InferenceModel = Model
 
 
 def _awaitable(value: object) -> Coroutine[Any, Any, object]:

@@ -98,12 +98,29 @@ def bind(model: Any) -> Handlers:
     bound = {name: None if handler is None else _adapted(model, name, handler) for name, handler in own.items()}
     written = [handler for handler in own.values() if handler is not None]
     return Handlers(
-        preprocess=bound["preprocess"],
+        preprocess=_validating(model, bound["preprocess"]),
         predict=bound["predict"] or _refusal(model, Model.predict),
         postprocess=bound["postprocess"],
         explain=bound["explain"] or _refusal(model, Model.explain),
         asynchronous=bool(written) and all(inspect.iscoroutinefunction(handler) for handler in written),
     )
+
+
+def _validating(model: Any, preprocess: Handler | None) -> Handler | None:
+    """``preprocess``, and then the check that a model of ours may have of its own: before requests become a batch."""
+    if not isinstance(model, Model) or (validate := own_handler(model, "validate")) is None:
+        return preprocess
+    if preprocess is None:
+        return lambda value, _: validate(value)
+
+    async def awaited(value: Any) -> Any:
+        return validate(await value)
+
+    def both(value: Any, call: Call) -> Any:
+        value = preprocess(value, call)
+        return awaited(value) if hasattr(value, "__await__") else validate(value)
+
+    return both
 
 
 def own_handler(model: Any, name: str) -> Callable[..., Any] | None:

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from modelreg.exceptions import InferenceError, InvalidInput, MissingExtra, ModelRegError
+from modelreg.types.conversions import FromGRPC
 from modelreg.types.elements import Raw
 from modelreg.types.tensors import InferInput, InferOutput, Parameters, Tensor
 
@@ -38,6 +39,34 @@ class RequestedOutput:
         return (self.parameters or {}).get("binary_data")
 
 
+def _request_from_grpc(request: Any) -> InferRequest:
+    """The request that a ``ModelInferRequest`` holds, whichever classes of messages it is of.
+
+    Args:
+        request: The message.
+
+    Raises:
+        InvalidInput: A tensor does not fit its shape or its data type.
+    """
+    from modelreg.wire import kserve_forms
+
+    return kserve_forms.request_from_message(request)
+
+
+def _response_from_grpc(response: Any) -> InferResponse:
+    """The response that a ``ModelInferResponse`` holds, whichever classes of messages it is of.
+
+    Args:
+        response: The message.
+
+    Raises:
+        InferenceError: A tensor does not fit its shape or its data type.
+    """
+    from modelreg.wire import kserve_forms
+
+    return kserve_forms.response_from_message(response)
+
+
 @attrs.define(init=False)
 class InferRequest:
     """A request to a model.
@@ -64,11 +93,13 @@ class InferRequest:
     model_name: str
     inputs: list[InferInput]
     id: str | None
-    from_grpc: bool
+    _from_grpc: bool = attrs.field(repr=False)
     parameters: Parameters | None
     request_outputs: list[RequestedOutput] | None
     model_version: str | None
     _has_raw_inputs: bool = attrs.field(repr=False)
+
+    from_grpc = FromGRPC(_request_from_grpc)
 
     def __init__(  # noqa: PLR0917 - the predecessor's signature
         self,
@@ -84,7 +115,7 @@ class InferRequest:
         self.model_name = model_name
         self.inputs = infer_inputs
         self.id = request_id
-        self.from_grpc = from_grpc
+        self._from_grpc = from_grpc
         self.parameters = parameters
         self.request_outputs = request_outputs
         self.model_version = model_version
@@ -98,9 +129,76 @@ class InferRequest:
 
         Over REST it says so with the parameter ``binary_data_output``; over gRPC it does by sending its inputs so.
         """
-        if self.from_grpc:
+        if self._from_grpc:
             return self._has_raw_inputs
         return (self.parameters or {}).get("binary_data_output") is True
+
+    @classmethod
+    def from_bytes(cls, req_bytes: bytes, json_length: int | None, model_name: str) -> InferRequest:
+        """The request that a body of the protocol over REST holds.
+
+        Args:
+            req_bytes: The body; tensors in binary form are views of it.
+            json_length: Bytes of its JSON, which tensors in binary form follow; ``None`` where none do.
+            model_name: Name of the model.
+
+        Raises:
+            InvalidInput: The body is no such request, or a tensor does not fit; the message names it.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.request_from_bytes(req_bytes, json_length, model_name)
+
+    @classmethod
+    def from_inference_request(cls, request: Any, model_name: str) -> InferRequest:
+        """The request that decoded JSON holds.
+
+        Args:
+            request: A dict, or a model of pydantic's.
+            model_name: Name of the model.
+
+        Raises:
+            InvalidInput: It is no such request, or a tensor does not fit; the message names it.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.request_from_document(request, model_name)
+
+    def to_rest(self) -> tuple[bytes | dict[str, Any], int | None]:
+        """The body of the protocol over REST, and the bytes that its JSON takes; an id is made where there is none.
+
+        It is a dict, and the length ``None``, where no input is in binary form.
+
+        Raises:
+            InvalidInput: The data of an input does not fit it.
+
+        Example:
+            >>> InferRequest("m", [InferInput("x", [2], "INT8", [1, 2])], "1").to_rest()[0]["inputs"]
+            [{'name': 'x', 'shape': [2], 'datatype': 'INT8', 'data': [1, 2]}]
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.request_to_rest(self)
+
+    def to_grpc(self) -> Any:
+        """The ``ModelInferRequest``, with raw contents where an input is in binary form, FP16 or BF16.
+
+        Raises:
+            InvalidInput: The data of an input does not fit it, or a parameter has a type that the protocol has not.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.request_to_grpc(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields by name, with the inputs as dicts; :meth:`to_rest` has what is sent."""
+        return {
+            "id": self.id,
+            "model_name": self.model_name,
+            "inputs": [tensor.to_dict() for tensor in self.inputs],
+            "parameters": self.parameters,
+            "from_grpc": self._from_grpc,
+        }
 
     def get_input_by_name(self, name: str) -> InferInput | None:
         """The input of that name, or ``None``."""
@@ -152,10 +250,12 @@ class InferResponse:
     model_name: str
     outputs: list[InferOutput]
     model_version: str | None
-    from_grpc: bool
+    _from_grpc: bool = attrs.field(repr=False)
     parameters: Parameters | None
     use_binary_outputs: bool
     requested_outputs: list[RequestedOutput] | None
+
+    from_grpc = FromGRPC(_response_from_grpc)
 
     def __init__(  # noqa: PLR0917 - the predecessor's signature
         self,
@@ -173,12 +273,75 @@ class InferResponse:
         self.model_name = model_name
         self.outputs = infer_outputs
         self.model_version = model_version
-        self.from_grpc = from_grpc
+        self._from_grpc = from_grpc
         self.parameters = parameters
         self.use_binary_outputs = use_binary_outputs
         self.requested_outputs = requested_outputs
         if raw_outputs:
             _hold_raw(infer_outputs, raw_outputs, InferenceError)
+
+    @classmethod
+    def from_bytes(cls, res_bytes: bytes, json_length: int | None) -> InferResponse:
+        """The response that a body of the protocol over REST holds.
+
+        Args:
+            res_bytes: The body; tensors in binary form are views of it.
+            json_length: Bytes of its JSON, which tensors in binary form follow; ``None`` where none do.
+
+        Raises:
+            InferenceError: The body is no such response, or a tensor does not fit; the message names it.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.response_from_bytes(res_bytes, json_length)
+
+    @classmethod
+    def from_rest(cls, response: dict[str, Any]) -> InferResponse:
+        """The response that decoded JSON is.
+
+        Args:
+            response: The decoded JSON.
+
+        Raises:
+            InferenceError: It is no such response, or a tensor does not fit; the message names it.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.response_from_document(response)
+
+    def to_rest(self) -> tuple[bytes | dict[str, Any], int | None]:
+        """The body of the protocol over REST, and the bytes that its JSON takes.
+
+        It is a dict, and the length ``None``, where no output is to be in binary form.
+
+        Raises:
+            InvalidInput: An output was requested that the model does not have, or one cannot be sent as JSON.
+            InferenceError: The data of an output does not fit it.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.response_to_rest(self)
+
+    def to_grpc(self) -> Any:
+        """The ``ModelInferResponse``, with raw contents where that was asked for, or an output needs them.
+
+        Raises:
+            InvalidInput: An output was requested that the model does not have.
+            InferenceError: The data of an output does not fit it, or a parameter has a type that the protocol has not.
+        """
+        from modelreg.wire import kserve_forms
+
+        return kserve_forms.response_to_grpc(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields by name, with the outputs as dicts; :meth:`to_rest` has what is sent."""
+        return {
+            "id": self.id,
+            "model_name": self.model_name,
+            "outputs": [tensor.to_dict() for tensor in self.outputs],
+            "parameters": self.parameters,
+            "from_grpc": self._from_grpc,
+        }
 
     def get_output_by_name(self, name: str) -> InferOutput | None:
         """The output of that name, or ``None``."""

@@ -151,17 +151,19 @@ class Tensor:
         except UnicodeDecodeError as error:
             raise self._error(f"{self._label} has an element that is not UTF-8") from error
 
-    def set_data_from_numpy(self, array: Array, binary_data: bool = True) -> None:
-        """Make the elements of ``array`` the data.
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields by name, with the data as :attr:`data` has it; ``None`` where that is in binary form.
 
-        Args:
-            array: Of this shape and data type; float32 is right for BF16, and is rounded.
-            binary_data: Whether it is sent in the protocol's binary form; as a list otherwise.
-
-        Raises:
-            InvalidInput: The array has another shape or data type (of an input).
-            InferenceError: The same of an output.
+        Example:
+            >>> InferInput("x", [2], "INT32", [1, 2]).to_dict()
+            {'name': 'x', 'shape': [2], 'datatype': 'INT32', 'data': [1, 2], 'parameters': None}
         """
+        data = None if self.is_raw else self.data
+        fields = {"name": self.name, "shape": self.shape, "datatype": self.datatype}
+        return {**fields, "data": data, "parameters": self.parameters}
+
+    def _hold_array(self, array: Array, binary_data: bool) -> None:
+        """Do what ``set_data_from_numpy`` of inputs and outputs says; each calls its array by a name of its own."""
         if not isinstance(array, np.ndarray):
             raise self._error(f"{self._label} needs an array, not {type(array).__name__}")
         found = datatype_of(array.dtype)
@@ -273,6 +275,18 @@ class InferInput(Tensor):
     _kind = "input"
     _error = InvalidInput
 
+    def set_data_from_numpy(self, input_tensor: Array, binary_data: bool = True) -> None:
+        """Make the elements of an array the data.
+
+        Args:
+            input_tensor: Of this shape and data type; float32 is right for BF16, and is rounded.
+            binary_data: Whether it is sent in the protocol's binary form; as a list otherwise.
+
+        Raises:
+            InvalidInput: The array has another shape or data type.
+        """
+        self._hold_array(input_tensor, binary_data)
+
 
 @attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class InferOutput(Tensor):
@@ -280,6 +294,18 @@ class InferOutput(Tensor):
 
     _kind = "output"
     _error = InferenceError
+
+    def set_data_from_numpy(self, output_tensor: Array, binary_data: bool = True) -> None:
+        """Make the elements of an array the data.
+
+        Args:
+            output_tensor: Of this shape and data type; float32 is right for BF16, and is rounded.
+            binary_data: Whether it is sent in the protocol's binary form; as a list otherwise.
+
+        Raises:
+            InferenceError: The array has another shape or data type.
+        """
+        self._hold_array(output_tensor, binary_data)
 
 
 def check_names(tensors: Sequence[Tensor], error: type[ModelRegError]) -> None:

@@ -67,6 +67,17 @@ def decode_request(
         array([1, 2], dtype=int8)
     """
     document, binary = _split(body, header_length, InvalidInput)
+    return read_request(document, binary, model_name=model_name, model_version=model_version)
+
+
+def read_request(
+    document: dict[str, Any], binary: memoryview, *, model_name: str, model_version: str | None = None
+) -> InferRequest:
+    """The request that a decoded document and the data after it hold; its tensors fit their shapes and data types.
+
+    Raises:
+        InvalidInput: They are no such request, or a tensor does not fit; the message names it.
+    """
     return InferRequest(
         model_name,
         _tensors(document, "inputs", binary, InferInput, InvalidInput),
@@ -91,6 +102,15 @@ def decode_response(body: Body, *, header_length: int | None = None) -> InferRes
         document, binary = _split(body, header_length, InferenceError)
     except InvalidInput as error:
         raise InferenceError(f"the server's answer is not of the protocol: {error.message}") from error
+    return read_response(document, binary)
+
+
+def read_response(document: dict[str, Any], binary: memoryview) -> InferResponse:
+    """The response that a decoded document and the data after it hold; its tensors fit their shapes and data types.
+
+    Raises:
+        InferenceError: They are no such response, or a tensor does not fit; the message names it.
+    """
     return InferResponse(
         _text(document, "id", InferenceError),
         _text(document, "model_name", InferenceError) or "",
@@ -110,13 +130,13 @@ def encode_request(request: InferRequest, *, binary: bool = True) -> Encoded:
     Raises:
         InvalidInput: The data of a tensor does not fit it.
     """
-    writer = _Writer()
+    writer = BodyWriter()
     document: dict[str, Any] = {} if request.id is None else {"id": request.id}
     if request.parameters:
         document["parameters"] = request.parameters
     document["inputs"] = [writer.tensor(tensor, binary=binary and not tensor.is_list) for tensor in request.inputs]
     if request.request_outputs:
-        document["outputs"] = [_requested_output(output) for output in request.request_outputs]
+        document["outputs"] = [requested_output(output) for output in request.request_outputs]
     return writer.finish(document)
 
 
@@ -135,7 +155,7 @@ def encode_response(response: InferResponse) -> Encoded:
         >>> encode_response(InferResponse("1", "m", [output])).body
         b'{"model_name":"m","id":"1","outputs":[{"name":"y","shape":[2],"datatype":"FP32","data":[0.5,1.5]}]}'
     """
-    writer = _Writer()
+    writer = BodyWriter()
     document: dict[str, Any] = {"model_name": response.model_name}
     if response.model_version is not None:
         document["model_version"] = response.model_version
@@ -147,15 +167,21 @@ def encode_response(response: InferResponse) -> Encoded:
     return writer.finish(document)
 
 
-def _requested_output(output: RequestedOutput) -> dict[str, Any]:
+def requested_output(output: RequestedOutput) -> dict[str, Any]:
+    """What a document says of an output that is asked for."""
     return {"name": output.name, "parameters": output.parameters} if output.parameters else {"name": output.name}
 
 
-class _Writer:
+class BodyWriter:
     """Puts a body together: a document, and the data that follows it."""
 
     def __init__(self) -> None:
         self._raw: list[bytes | bytearray | memoryview] = []
+
+    @property
+    def has_binary(self) -> bool:
+        """Whether a tensor follows the document in binary form."""
+        return bool(self._raw)
 
     def tensor(self, tensor: Tensor, *, binary: bool) -> dict[str, Any]:
         """What the document says of a tensor."""
@@ -178,7 +204,7 @@ class _Writer:
         head = dumps(document)
         # Looked for in the text, which is quicker than to look at every number; a name may have it, too.
         if _NULL in head:
-            head = dumps(_with_names_of_numbers(document))
+            head = dumps(_document_with_names_of_numbers(document))
         return Encoded([head, *self._raw], len(head) if self._raw else None)
 
 
@@ -191,13 +217,14 @@ def _strings(tensor: Tensor) -> list[str]:
         raise InvalidInput(error.message, next_step="ask for it in binary form, with 'binary_data'") from error
 
 
-def _with_names_of_numbers(document: dict[str, Any]) -> dict[str, Any]:
+def _document_with_names_of_numbers(document: dict[str, Any]) -> dict[str, Any]:
     """``document`` with the names of the numbers that JSON cannot hold."""
-    key = "outputs" if "model_name" in document else "inputs"
-    return {**document, key: [_finite(tensor) for tensor in document[key]]}
+    key = "inputs" if "inputs" in document else "outputs"
+    return {**document, key: [with_names_of_numbers(tensor) for tensor in document[key]]}
 
 
-def _finite(described: dict[str, Any]) -> dict[str, Any]:
+def with_names_of_numbers(described: dict[str, Any]) -> dict[str, Any]:
+    """What a document says of a tensor, with the names of the numbers that JSON cannot hold."""
     data = described.get("data")
     if not isinstance(data, np.ndarray) or data.dtype.kind != "f" or np.isfinite(data).all():
         return described

@@ -28,7 +28,7 @@ from modelreg.wire.varints import packed_integers, read_varint, write_varint
 T = TypeVar("T", bound=Tensor)
 
 # The field of a tensor's contents that is for each data type. The protocol has none for FP16 and BF16.
-_CONTENTS = {
+CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
     "INT16": "int_contents",
@@ -43,7 +43,7 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _FLOATS = {"fp32_contents", "fp64_contents"}
-_PACKED = set(_CONTENTS.values()) - {"bytes_contents"}
+_PACKED = set(CONTENTS.values()) - {"bytes_contents"}
 _PACKED_NUMBERS = {field.number for field in pb.InferTensorContents.DESCRIPTOR.fields if field.name in _PACKED}
 
 # Wire type of strings, bytes, messages and packed fields.
@@ -158,7 +158,7 @@ def encode_request(request: InferRequest, raw: bool = True) -> bytes:
     _set_parameters(message.parameters, request.parameters, InvalidInput)
     for requested in request.request_outputs or ():
         _set_parameters(message.outputs.add(name=requested.name).parameters, requested.parameters, InvalidInput)
-    raw = raw or any(tensor.datatype not in _CONTENTS for tensor in request.inputs)
+    raw = raw or any(tensor.datatype not in CONTENTS for tensor in request.inputs)
     return _serialized(message, request.inputs, raw, _REQUEST)
 
 
@@ -179,7 +179,7 @@ def encode_response(response: InferResponse) -> bytes:
     )
     _set_parameters(message.parameters, response.parameters, InferenceError)
     outputs = [output for output, _ in response.wanted()]
-    raw = response.use_binary_outputs or any(o.is_raw or o.datatype not in _CONTENTS for o in outputs)
+    raw = response.use_binary_outputs or any(o.is_raw or o.datatype not in CONTENTS for o in outputs)
     return _serialized(message, outputs, raw, _RESPONSE)
 
 
@@ -254,7 +254,7 @@ def _settle(tensors: Iterable[Tensor]) -> None:
 
 def _hold(tensor: Tensor, contents: Any, error: type[ModelRegError]) -> None:
     """Give a tensor the contents that are for its data type."""
-    field = _CONTENTS.get(tensor.datatype)
+    field = CONTENTS.get(tensor.datatype)
     if field is None:
         known = ", ".join(DATATYPES)
         raise error(
@@ -309,7 +309,7 @@ def _serialized(message: Any, tensors: Sequence[Tensor], raw: bool, direction: _
 def _fill(contents: Any, tensor: Tensor) -> None:
     """Write the elements of a tensor to the contents that are for its data type."""
     array = tensor.as_numpy()
-    field = _CONTENTS[tensor.datatype]
+    field = CONTENTS[tensor.datatype]
     values = getattr(contents, field)
     if field not in _FLOATS:
         values.extend(array.ravel().tolist())
@@ -320,10 +320,11 @@ def _fill(contents: Any, tensor: Tensor) -> None:
 def _parameters(parameters: Any) -> dict[str, Any] | None:
     if not parameters:
         return None
-    return {name: _parameter(parameter) for name, parameter in parameters.items()}
+    return {name: read_parameter(parameter) for name, parameter in parameters.items()}
 
 
-def _parameter(parameter: Any) -> Any:
+def read_parameter(parameter: Any) -> Any:
+    """The value of a parameter's message."""
     field = parameter.WhichOneof("parameter_choice")
     return getattr(parameter, field) if field else None
 
@@ -332,10 +333,19 @@ def _set_parameters(target: Any, parameters: Mapping[str, Any] | None, error: ty
     """Write parameters to a message; the size of binary data means nothing over gRPC."""
     for name, value in (parameters or {}).items():
         if name != "binary_data_size" and value is not None:
-            try:
-                setattr(target[name], _parameter_field(value), value)
-            except (TypeError, ValueError) as reason:
-                raise error(f"parameter {name!r:.100} is {type(value).__name__}, which gRPC has not") from reason
+            set_parameter(target[name], name, value, error)
+
+
+def set_parameter(target: Any, name: str, value: object, error: type[ModelRegError]) -> None:
+    """Write a parameter of that name to its message.
+
+    Raises:
+        ModelRegError: Its type is none of the protocol's; it is the ``error`` that was given.
+    """
+    try:
+        setattr(target, _parameter_field(value), value)
+    except (TypeError, ValueError) as reason:
+        raise error(f"parameter {name!r:.100} is {type(value).__name__}, which gRPC has not") from reason
 
 
 def _parameter_field(value: object) -> str:

@@ -277,3 +277,63 @@ def test_closing_the_loop_ends_what_runs_there():
 
     with pytest.raises(ShuttingDown):
         outcome.get()
+
+
+def test_a_model_validates_what_was_preprocessed(loop: LoopThread):
+    class Mine(Model):
+        def preprocess(self, payload, headers=None):
+            return [payload, "preprocessed"]
+
+        def validate(self, payload):
+            return [*payload, "validated"]
+
+        def predict(self, payload):
+            return payload
+
+    assert answer(Mine("m"), loop)[0] == [1, "preprocessed", "validated"]
+
+
+def test_a_model_that_is_all_async_validates_after_it_preprocessed(loop: LoopThread):
+    class Mine(Model):
+        async def preprocess(self, payload, headers=None):
+            return [payload, "preprocessed"]
+
+        def validate(self, payload):
+            return [*payload, "validated"]
+
+        async def predict(self, payload):
+            return payload
+
+    assert bind(Mine("m")).asynchronous
+    assert answer(Mine("m"), loop)[0] == [1, "preprocessed", "validated"]
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_a_model_refuses_what_it_finds_invalid(loop: LoopThread, explain: bool):
+    class Mine(Model):
+        def validate(self, payload):
+            super().validate(payload)
+            raise InvalidInput(reason=f"{payload} is no row")
+
+        def predict(self, payload):
+            raise AssertionError("not reached")
+
+        explain = predict
+
+    with pytest.raises(InvalidInput, match="1 is no row") as raised:
+        answer(Mine("m"), loop, explain=explain)
+
+    assert raised.value.reason == "1 is no row"
+
+
+def test_what_is_called_validate_of_a_model_not_of_our_class_is_its_own_affair(loop: LoopThread):
+    class Other:
+        name = "m"
+
+        def validate(self, data, epochs):
+            raise AssertionError("not called")
+
+        def predict(self, payload):
+            return payload
+
+    assert answer(Other(), loop)[0] == 1
