@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import attrs
 
 from modelreg.exceptions import DigestMismatch, ObjectChanged, StorageError, StorageUnreachable
 from modelreg.storage.model import Downloaded, RemoteFile
+from modelreg.storage.ordered import OrderedHash
 from modelreg.storage.partial import PartialFile, discard, disk_errors, write_whole
 from modelreg.storage.pool import Task, Worker
 from modelreg.storage.retrying import Attempts
@@ -21,12 +23,16 @@ from modelreg.storageconfig import TransferSettings
 if TYPE_CHECKING:
     from modelreg.storage.backends import Backend
 
-_HASH_BUFFER = 1 << 20
 # Up to here a file is handed over in memory, which is quicker than to write and move a file for it.
 _IN_MEMORY_BYTES = 64 << 10
-# What waits to be hashed and is kept in memory, of one file.
+# Of one large file: the longest part, and what waits to be hashed and is kept in memory.
+_PART_BYTES = 8 << 20
 _KEPT_BYTES = 64 << 20
+# How many parts may be moved beyond the one that is hashed, for each thread, if that one is slow to come.
+_AHEAD = 3
 _LOOK_EVERY_S = 0.2
+# The caller's thread is woken by what it is told, and takes turns with those that move bytes.
+_TELL_EVERY_S = 0.05
 
 
 @attrs.frozen
@@ -72,6 +78,38 @@ class Arrived:
 
     files: tuple[Downloaded, ...] = ()
     changed: tuple[Changed, ...] = ()
+
+
+class _Came:
+    """Counts bytes that came, and tells a worker's caller of them now and then.
+
+    Attributes:
+        total: Bytes that came.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.total = 0
+        self._worker = worker
+        self._told = 0
+        self._told_at = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """Note that ``count`` more bytes came."""
+        self.total += count
+        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of all that came."""
+        if self.total > self._told:
+            self._worker.tell(Moved(self.total - self._told))
+        self._told = self.total
+        self._told_at = time.monotonic()
+
+    def take_back(self) -> None:
+        """Tell that what was told of came in vain."""
+        self._worker.tell(Moved(-self._told))
+        self.total = self._told = 0
 
 
 @attrs.frozen
@@ -127,17 +165,18 @@ class WholeFile:
         """Do it."""
         attempts = Attempts(self.settings, worker.stop)
         while True:
-            moved = _Count()
+            came = _Came(worker)
             try:
-                return Arrived(files=(self._read(worker, moved),))
+                return Arrived(files=(self._read(worker, came),))
             except ObjectChanged as error:
-                return Arrived(changed=(Changed(self.job, error, in_vain=moved.total),))
+                came.take_back()
+                return Arrived(changed=(Changed(self.job, error),))
             except StorageError as error:
-                worker.tell(Moved(-moved.total))
+                came.take_back()
                 worker.resting()
                 attempts.failed(error)
 
-    def _read(self, worker: Worker, moved: _Count) -> Downloaded:
+    def _read(self, worker: Worker, came: _Came) -> Downloaded:
         file, path = self.job.file, self.job.path
         digest = hashlib.sha256()
         with disk_errors(path):
@@ -150,59 +189,21 @@ class WholeFile:
                 with disk_errors(path):
                     out.write(chunk)
                 digest.update(chunk)
-                moved.total += len(chunk)
-                worker.tell(Moved(len(chunk)))
+                came.add(len(chunk))
             with disk_errors(path):
                 out.flush()
-        if file.size is not None and file.size != moved.total:
-            raise StorageUnreachable(f"{file.path} ended after {moved.total} of {file.size} bytes")
-        return _checked(file, digest.hexdigest(), moved.total, path=path)
-
-
-@attrs.define
-class _Count:
-    total: int = 0
-
-
-class _KeptParts:
-    """The bytes of parts that wait to be hashed, as far as they fit into ``most`` bytes.
-
-    A part is kept from its start on: what comes after a chunk that did not fit is not kept either.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._free = most
-        self._lock = threading.Lock()
-        self._chunks: dict[int, list[Any]] = {}
-        self._full: set[int] = set()
-
-    def add(self, part: int, chunk: Any) -> None:
-        """Keep the next bytes of ``part``, if there is room."""
-        with self._lock:
-            if part in self._full:
-                return
-            if len(chunk) > self._free:
-                self._full.add(part)
-                return
-            self._free -= len(chunk)
-            self._chunks.setdefault(part, []).append(chunk)
-
-    def take(self, part: int) -> Iterator[Any]:
-        """Yield what was kept of the start of ``part``, and forget it."""
-        with self._lock:
-            chunks = self._chunks.pop(part, [])
-        for chunk in chunks:
-            yield chunk
-            with self._lock:
-                self._free += len(chunk)
+        if file.size is not None and file.size != came.total:
+            raise StorageUnreachable(f"{file.path} ended after {came.total} of {file.size} bytes")
+        came.tell()
+        return _checked(file, digest.hexdigest(), came.total, path=path)
 
 
 class LargeFile:
     """One large file whose parts any thread moves, and which is hashed in order as they complete.
 
     No thread begins a part that lies far ahead of what is hashed: where bytes come faster than one processor hashes
-    them, the threads that move them would otherwise take its time, and leave most of the hashing to the end. What
-    waits to be hashed is kept in memory as far as its bound goes, and read back from the file beyond that.
+    them, the threads that move them would otherwise take its time, leave most of the hashing to the end, and fill the
+    memory that what waits to be hashed is kept in, so that it must be read back from the file.
 
     Args:
         backend: What it is read through.
@@ -219,19 +220,16 @@ class LargeFile:
         self._settings = settings
         self._ended = ended
         self._partial = PartialFile(
-            job.path, size=job.file.size or 0, part_bytes=settings.part_bytes, identity=job.file.identity
+            job.path,
+            size=job.file.size or 0,
+            part_bytes=min(settings.part_bytes, _PART_BYTES),
+            identity=job.file.identity,
         )
         self._lock = threading.Lock()
-        self._advanced = threading.Condition(self._lock)
-        self._digest = hashlib.sha256()
-        self._hashing = False
-        self._hashed = 0
-        self._kept = _KeptParts(_KEPT_BYTES)
-        # Every thread has a part to move, and some are done beside them.
-        self._ahead = settings.concurrency + settings.concurrency // 2
+        self._hash = OrderedHash(self._partial, kept_bytes=_KEPT_BYTES)
         self._under_way = 0
         self._error: ObjectChanged | None = None
-        self._moved = _Count(self.taken_up)
+        self._moved = self.taken_up
 
     @functools.cached_property
     def taken_up(self) -> int:
@@ -242,7 +240,7 @@ class LargeFile:
         """Yield the work that is left, until the file changes."""
         missing = [part for part in range(self._partial.parts) if part not in self._partial.done]
         works: list[Callable[[Worker], Downloaded | None]]
-        works = [functools.partial(self._move, part) for part in missing] or [self._hash]
+        works = [functools.partial(self._move, part) for part in missing] or [self._advance]
         for work in works:
             with self._lock:
                 if self._error is not None:
@@ -271,7 +269,7 @@ class LargeFile:
         if given_up is not None:
             self._partial.close()
             self._ended(self)
-            return Arrived(changed=(Changed(self._job, given_up, in_vain=self._moved.total),))
+            return Arrived(changed=(Changed(self._job, given_up, in_vain=self._moved),))
         return Arrived()
 
     def _move(self, part: int, worker: Worker) -> Downloaded | None:
@@ -290,78 +288,56 @@ class LargeFile:
                 worker.resting()
                 attempts.failed(error)
         self._partial.mark(part)
-        return self._hash(worker)
+        return self._advance(worker)
 
     def _wait_for_turn(self, part: int, worker: Worker) -> None:
         """Wait until ``part`` is near what is hashed; hash what can be hashed meanwhile."""
-        while part >= self._hashed + self._ahead and self._error is None:
+        near = part + 1 - self._settings.concurrency
+        far = part + 1 - self._settings.concurrency * _AHEAD
+        needed = near
+        while self._hash.part < needed and self._error is None:
             # Parts that an earlier try left have no mover who would hash them.
-            self._hash(worker)
+            self._advance(worker)
             worker.alive_now()
             worker.resting()
-            with self._advanced:
-                if part >= self._hashed + self._ahead:
-                    self._advanced.wait(_LOOK_EVERY_S)
+            self._hash.wait_for(near, _LOOK_EVERY_S)
+            # What has not been hashed by now is slow to come: that is no reason for other connections to rest.
+            needed = far
         worker.alive_now()
 
     def _move_some(self, part: int, position: int, end: int, worker: Worker) -> tuple[int, StorageError | None]:
         """Move what one request brings of the bytes up to ``end``; return how many, and what ended it early."""
-        start = position
+        came = _Came(worker)
         try:
             for chunk in self._backend.stream(self._job.file, position, end - position):
                 worker.alive_now()
-                self._keep(chunk, position, end)
-                self._kept.add(part, chunk)
-                position += len(chunk)
-                worker.tell(Moved(len(chunk)))
+                self._keep(part, chunk, position + came.total, end)
+                came.add(len(chunk))
+                self._hash.advance(worker.alive_now)
         except StorageError as error:
-            return position - start, error
-        if position < end:
-            return position - start, StorageUnreachable(f"{self._job.file.path} ended {end - position} bytes early")
-        return position - start, None
+            return came.total, error
+        finally:
+            came.tell()
+        missing = end - position - came.total
+        if missing:
+            return came.total, StorageUnreachable(f"{self._job.file.path} ended {missing} bytes early")
+        return came.total, None
 
-    def _keep(self, chunk: Any, position: int, end: int) -> None:
+    def _keep(self, part: int, chunk: Any, position: int, end: int) -> None:
         if position + len(chunk) > end:
             raise ObjectChanged(f"{self._job.file.path} came with more bytes than were asked for")
         self._partial.write_at(chunk, position)
+        self._hash.keep(part, chunk)
         with self._lock:
-            self._moved.total += len(chunk)
+            self._moved += len(chunk)
 
-    def _hash(self, worker: Worker) -> Downloaded | None:
-        """Hash every part that is next in line, unless another thread does; return the file if that was the last."""
-        buffer = bytearray(_HASH_BUFFER)
-        while True:
-            with self._lock:
-                if self._hashing or self._hashed not in self._partial.done:
-                    return None
-                self._hashing = True
-            self._hash_part(self._hashed, memoryview(buffer), worker)
-            with self._advanced:
-                self._hashing = False
-                self._hashed += 1
-                self._advanced.notify_all()
-            if self._hashed == self._partial.parts:
-                return self._complete()
-
-    def _hash_part(self, part: int, buffer: memoryview, worker: Worker) -> None:
-        position, length = self._partial.bounds(part)
-        end = position + length
-        for chunk in self._kept.take(part):
-            worker.alive_now()
-            self._digest.update(chunk)
-            position += len(chunk)
-        while position < end:
-            worker.alive_now()
-            count = self._partial.read_at(buffer[: end - position], position)
-            if not count:
-                raise StorageError(f"the partial file {self._job.path} was cut short by someone else")
-            self._digest.update(buffer[:count])
-            position += count
-
-    def _complete(self) -> Downloaded:
+    def _advance(self, worker: Worker) -> Downloaded | None:
+        """Hash what is next in line, unless another thread does; return the file if that was the last."""
+        if not self._hash.advance(worker.alive_now):
+            return None
         self._partial.finish()
         self._ended(self)
-        return _checked(self._job.file, self._digest.hexdigest(), self._partial.size, path=self._job.path)
+        return _checked(self._job.file, self._hash.hexdigest(), self._partial.size, path=self._job.path)
 
 
 def _checked(file: RemoteFile, sha256: str, size: int, *, data: Any = None, path: Path | None = None) -> Downloaded:

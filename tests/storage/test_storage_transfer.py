@@ -280,7 +280,7 @@ def test_what_arrives_may_be_read_by_whom_the_umask_lets(tmp_path: Path, size: i
 
 def test_a_file_is_not_moved_far_ahead_of_what_is_hashed(tmp_path: Path) -> None:
     files = {"f": pattern_bytes(1280 * KIB)}
-    ahead = 6 * FAST.part_bytes
+    ahead = 3 * FAST.concurrency * FAST.part_bytes
     last_allowed_part, first_part_came = threading.Event(), threading.Event()
     too_early: list[int] = []
 
