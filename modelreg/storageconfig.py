@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import attrs
@@ -441,24 +442,30 @@ class StorageSettings:
             InvalidInput: A variable holds what it cannot mean.
         """
         # The environment decodes every name that it is asked for; some fifty are asked for here.
-        env = dict(env)
-        return cls(
-            s3=S3Settings.from_env(env),
-            gcs=GCSSettings.from_env(env),
-            azure=AzureSettings.from_env(env),
-            hf=HubSettings.from_env(env),
-            oci=OCISettings.from_env(env),
-            headers=_host_headers(env),
-            pvc_root=_text(env, "MODELREG_PVC_ROOT") or "/mnt/pvc",
-            ca_bundle=_text(env, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
-            transfer=TransferSettings.from_env(env),
-        )
+        return _storage_settings(tuple(env.items()))
 
     def secrets(self) -> frozenset[str]:
         """Return the texts in these settings that no ``repr`` shows."""
         hidden = frozenset(_hidden_texts(self))
         # What is short cannot be told from an ordinary word; of addresses, the secret part is known by its place.
         return frozenset(text for text in hidden if len(text) >= _SHORTEST_SECRET and "://" not in text)
+
+
+# A program that fetches many small files asks for each, and the environment hardly ever changes.
+@lru_cache(maxsize=1)
+def _storage_settings(variables: tuple[tuple[str, str], ...]) -> StorageSettings:
+    env = dict(variables)
+    return StorageSettings(
+        s3=S3Settings.from_env(env),
+        gcs=GCSSettings.from_env(env),
+        azure=AzureSettings.from_env(env),
+        hf=HubSettings.from_env(env),
+        oci=OCISettings.from_env(env),
+        headers=_host_headers(env),
+        pvc_root=_text(env, "MODELREG_PVC_ROOT") or "/mnt/pvc",
+        ca_bundle=_text(env, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+        transfer=TransferSettings.from_env(env),
+    )
 
 
 _SHORTEST_SECRET = 6

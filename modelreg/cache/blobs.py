@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,18 @@ def no_stage(stage: str) -> None:
     """Take no note of ``stage``."""
 
 
+class _Clones:
+    """Whether the file system of a cache has clones: it is taken to have them until one fails."""
+
+    work = True
+
+
+# One failure tells for all later fetches of a process as well: to try takes nine calls of the system.
+@functools.lru_cache(maxsize=8)
+def _clones_in(root: str) -> _Clones:  # noqa: ARG001 - one for each cache
+    return _Clones()
+
+
 class Blobs:
     """The contents of a cache.
 
@@ -33,7 +46,7 @@ class Blobs:
         self._on_stage = on_stage
         self._token = os.urandom(6).hex()
         self._counter = itertools.count()
-        self._can_clone = True
+        self._clones = _clones_in(layout.root)
 
     def scratch(self) -> str:
         """Return a path in the cache's ``tmp`` folder that nobody else uses."""
@@ -130,9 +143,9 @@ class Blobs:
         """
         source = self._layout.blob(sha256)
         mode = files.EXECUTABLE if executable else files.READ_ONLY
-        if self._can_clone:
-            self._can_clone = files.clone(source, target, mode=mode)
-            if self._can_clone:
+        if self._clones.work:
+            self._clones.work = files.clone(source, target, mode=mode)
+            if self._clones.work:
                 return
         if not executable and _link(source, target):
             return

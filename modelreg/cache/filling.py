@@ -79,7 +79,7 @@ class Filling:
         Args:
             others: Keys of other questions about the same source.
         """
-        answered = [source for key in (*others, self._key) for source in self._cache.refs.sources(key)]
+        answered = [source for key in dict.fromkeys((*others, self._key)) for source in self._cache.refs.sources(key)]
         return [*answered, *self._partials.known()]
 
     def reusable(self, sizes: Mapping[str, int], *, trees: Iterable[str] = ()) -> set[str]:

@@ -75,7 +75,13 @@ def _darwin_boot_id() -> str | None:
 
 def owner_name() -> str:
     """Return a name for this process that no other has, on any machine: ``<host>-<pid>-<start>``."""
-    return f"{_host()}-{os.getpid()}-{_start_time(os.getpid())}"
+    return _owner_name_of(os.getpid())
+
+
+# Kept: it goes through two files of the kernel's and a hash, and a fetch is asked for it several times.
+@functools.lru_cache(maxsize=1)
+def _owner_name_of(pid: int) -> str:
+    return f"{_host()}-{pid}-{_start_time(pid)}"
 
 
 def is_alive(owner: str) -> bool | None:

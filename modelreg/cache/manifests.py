@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from modelreg.exceptions import CacheError
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -29,14 +31,18 @@ class Entry(NamedTuple):
     executable: bool = False
 
 
-class Manifest(NamedTuple):
+class _Entries(NamedTuple):
+    entries: tuple[Entry, ...]
+
+
+class Manifest(_Entries):
     """What a tree holds.
 
     Attributes:
         entries: Every file, sorted by path.
     """
 
-    entries: tuple[Entry, ...]
+    # Without slots: what is computed of all entries is kept beside them.
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Manifest:
@@ -55,13 +61,17 @@ class Manifest(NamedTuple):
             >>> Manifest.of([Entry("a", "0" * 64, 3)]).canonical()[:29]
             b'[{"executable":false,"path":"'
         """
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> bytes:
         records = [
             {"executable": entry.executable, "path": entry.path, "sha256": entry.sha256, "size": entry.size}
             for entry in self.entries
         ]
-        return json.dumps(records, ensure_ascii=False, separators=(",", ":")).encode()
+        return _encode(records).encode()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The tree's digest, in hex."""
         return hashlib.sha256(self.canonical()).hexdigest()

@@ -12,6 +12,10 @@ from modelreg.cache import files
 from modelreg.cache.layout import FORMAT_VERSION, Layout
 from modelreg.cache.manifests import is_plain_path, is_sha256
 
+# A line for each field, for people; an indent would be the same, and is not encoded in C.
+_encode = json.JSONEncoder(separators=(",\n ", ": ")).encode
+_encode_line = json.JSONEncoder(separators=(",", ":")).encode
+
 #: Seconds after which a hit notes that it was one: recent use is what eviction goes by.
 TOUCH_AFTER_S = 600
 
@@ -92,7 +96,7 @@ class Refs:
         """File ``ref`` under ``key``."""
         document = {"format": FORMAT_VERSION, **ref._asdict()}
         del document["used"]
-        files.write_atomic(self._layout.ref(key), json.dumps(document, indent=1).encode())
+        files.write_atomic(self._layout.ref(key), _encode(document).encode())
 
     def touch(self, key: str, *, now: float) -> None:
         """Note that an answer was used; a read-only cache keeps no note."""
@@ -194,7 +198,7 @@ def _ref(document: dict[str, Any]) -> Ref | None:
 
 def source_line(source: SourceFile) -> bytes:
     """Return one line of a list of sources."""
-    return json.dumps(source, separators=(",", ":")).encode() + b"\n"
+    return _encode_line(source).encode() + b"\n"
 
 
 def load_sources(path: str) -> list[SourceFile]:

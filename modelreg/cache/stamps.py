@@ -17,6 +17,7 @@ from modelreg.cache.machine import boot_id
 
 # Files in a folder from which on opening it pays.
 _WORTH_OPENING = 8
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _HAS_DIR_FD = os.stat in os.supports_dir_fd
 
 
@@ -86,7 +87,7 @@ def load(path: str) -> Stamp | None:
 
 def save(path: str, stamp: Stamp) -> None:
     """Write ``stamp`` to the file ``path``."""
-    files.write_atomic(path, json.dumps(stamp, separators=(",", ":")).encode())
+    files.write_atomic(path, _encode(stamp).encode())
 
 
 def take(root: str, paths: Iterable[str], *, boot: str | None) -> Stamp:

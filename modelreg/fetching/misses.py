@@ -31,7 +31,9 @@ def _open_source(uri: StorageURI, *, link_local: bool = True) -> Backend:
     from modelreg.storage.hub_uri import from_web
     from modelreg.storageconfig import StorageSettings
 
-    settings = attrs.evolve(StorageSettings.from_env(), link_local=link_local)
+    settings = StorageSettings.from_env()
+    if not link_local:
+        settings = attrs.evolve(settings, link_local=False)
     # A file's web address on the hub: as a file of the hub it has a digest, and may be one that wants a token.
     at_hub = from_web(uri.text, settings.hf.endpoint) if uri.scheme in {"http", "https"} else None
     return open_backend(at_hub or uri, settings=settings)

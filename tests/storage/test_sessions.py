@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
+import responses
 
 from modelreg.storage.sessions import Session
 
@@ -77,3 +80,40 @@ def test_many_hosts_are_each_answered_right(monkeypatch: pytest.MonkeyPatch) -> 
     found = [settings(session, f"http://h{number}.example.com/m")["proxies"] for number in range(300)]
 
     assert [number for number, proxies in enumerate(found) if "http" not in proxies] == [7]
+
+
+URL = "http://models.example.com/m"
+
+
+def asked(url: str = URL, **given: Any) -> Any:
+    """What reached the server of a request."""
+    with responses.RequestsMock() as server:
+        server.get(url, body=b"content")
+        with Session().ask("get", url, **{"headers": {}, "timeout": (1, 1), **given}) as answer:
+            assert answer.raw.read() == b"content"
+        return server.calls[0].request
+
+
+def test_a_request_carries_the_sessions_headers_and_its_own() -> None:
+    headers = asked(headers={"accept": "text/plain", "X-Key": "1"}).headers
+
+    assert (headers["Accept"], headers["X-Key"]) == ("text/plain", "1")
+    assert headers["User-Agent"].startswith("python-requests/")
+
+
+def test_the_login_in_an_address_is_sent_as_a_header() -> None:
+    request = asked(URL.replace("//", "//ann:pw@"))
+
+    assert request.headers["Authorization"] == f"Basic {base64.b64encode(b'ann:pw').decode()}"
+
+
+def test_a_login_in_netrc_is_sent_unless_the_request_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine models.example.com login bob password pw")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    def signed(request: Any) -> Any:
+        request.headers["Authorization"] = "Bearer 1"
+        return request
+
+    assert asked().headers["Authorization"] == f"Basic {base64.b64encode(b'bob:pw').decode()}"
+    assert asked(auth=signed).headers["Authorization"] == "Bearer 1"

@@ -157,14 +157,12 @@ class WebBackend(Backend):
             may_see = _may_see_credentials(first, at)
             known = self._headers_for(at) if may_see else {}
             logs_in = may_see and "authorization" not in map(str.lower, known)
-            return session_of(self.settings).request(
+            return session_of(self.settings).ask(
                 method,
                 urlunsplit(at),
                 headers={**(headers or {}), **known},
                 # Without any, requests puts a login from .netrc in the place of the header.
                 auth=None if logs_in else _nobody,
-                stream=True,
-                allow_redirects=False,
                 timeout=(transfer.connect_timeout_s, transfer.stall_timeout_s),
             )
 
