@@ -95,6 +95,16 @@ def test_a_large_request_whose_lists_are_uneven_is_refused(data: list[object]):
         oip_json.decode_request(json.dumps(document).encode(), model_name="m")
 
 
+@pytest.mark.parametrize("shape", [[50_000], [250, 200], [50_000, 1]])
+def test_a_large_request_is_read_whole_however_its_numbers_are_nested(shape: list[int]):
+    array = np.arange(50_000, dtype="f4").reshape(shape)
+    tensor = {"name": "x", "shape": shape, "datatype": "FP32", "data": array.tolist()}
+
+    request = oip_json.decode_request(json.dumps({"inputs": [tensor]}).encode(), model_name="m")
+
+    assert np.array_equal(request.inputs[0].as_numpy(), array)
+
+
 def test_a_scalar_of_numpy_is_an_output_of_one_element():
     output = InferOutput("sum", [1], "FP64", np.float64(2.5))
 
