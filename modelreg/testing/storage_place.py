@@ -90,8 +90,7 @@ def escape_url(name: str) -> str:
 
 def pattern_bytes(size: int) -> bytes:
     """Return ``size`` bytes in which no two places are alike, the same at every call."""
-    blocks = (hashlib.sha256(f"{index}".encode()).digest() for index in range(size // 32 + 1))
-    return b"".join(blocks)[:size]
+    return hashlib.shake_128().digest(size)
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:

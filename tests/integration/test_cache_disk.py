@@ -53,7 +53,7 @@ def test_a_file_larger_than_the_disk_is_refused_and_leaves_it_empty(
 ) -> None:
     monkeypatch.setenv("MODELREG_CACHE_DIR", str(small_disk / "cache"))
     place.put("small.bin", b"content")
-    place.put("large.bin", pattern_bytes(400 * MIB))
+    place.put("large.bin", bytes(400 * MIB))
     kept = modelreg.fetch(place.at("small.bin"))
 
     with pytest.raises(CacheFull, match="do not fit"):
