@@ -23,6 +23,7 @@ try:
     from modelreg.serving import grpc_service
     from modelreg.serving.grpc_credentials import server_credentials
     from modelreg.serving.grpc_health import Health
+    from modelreg.serving.grpc_inline import InlineCalls
     from modelreg.serving.grpc_methods import Record, Streams, service
     from modelreg.serving.grpc_reflection import Reflection
     from modelreg.serving.grpc_service import InferenceService
@@ -176,10 +177,12 @@ class GRPCServer:
         workers = DaemonThreads(admission.max_concurrency + admission.max_queue + _SPARE_THREADS, "grpc-infer")
         probes = DaemonThreads(_PROBE_THREADS, "grpc-probe")
         open_ended = DaemonThreads(_MAX_STREAMS + _SPARE_THREADS, "grpc-stream")
-        self._pools = (workers, probes, open_ended)
+        self._inline = InlineCalls(workers)
+        self._pools = (self._inline, workers, probes, open_ended)
         self._streams = Streams(_MAX_STREAMS)
         self._server = grpc.server(workers, options=[*options.items()])
         inference = InferenceService(dataplane, enable_repository_api=enable_repository_api)
+        methods = inference.methods(probes=probes, workers=workers, inference=self._inline)
         checks = {
             "": dataplane.ready,
             grpc_service.NAME: dataplane.ready,
@@ -190,7 +193,7 @@ class GRPCServer:
         files = [file.DESCRIPTOR for file in (open_inference_pb2, health_pb2, reflection_pb2)]
         self._server.add_generic_rpc_handlers(
             (
-                service(grpc_service.NAME, inference.methods(probes=probes, workers=workers), record=access_log),
+                service(grpc_service.NAME, methods, record=access_log),
                 health.service(probes=probes, watchers=open_ended),
                 *Reflection(files, streams=self._streams).services(pool=open_ended),
             )
@@ -199,7 +202,7 @@ class GRPCServer:
 
     def start(self) -> None:
         """Answer from now on."""
-        self._server.start()
+        self._inline.start(self._server)
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Take no new calls, tell clients to go elsewhere, and wait for the calls that are being answered.

@@ -40,13 +40,14 @@ class InferenceService:
         self._enable_repository_api = enable_repository_api
 
     def methods(
-        self, *, probes: ThreadPoolExecutor, workers: ThreadPoolExecutor
+        self, *, probes: ThreadPoolExecutor, workers: ThreadPoolExecutor, inference: ThreadPoolExecutor
     ) -> dict[str, tuple[Answer, ThreadPoolExecutor]]:
         """Return what answers each method, and the threads that it runs on.
 
         Args:
             probes: For the methods that answer at once.
-            workers: For those that take the time that models take.
+            workers: For those that load and unload models.
+            inference: For those that ask models.
         """
         return {
             "ServerLive": (self.server_live, probes),
@@ -54,7 +55,7 @@ class InferenceService:
             "ServerMetadata": (self.server_metadata, probes),
             "ModelReady": (self.model_ready, probes),
             "ModelMetadata": (self.model_metadata, probes),
-            "ModelInfer": (self.model_infer, workers),
+            "ModelInfer": (self.model_infer, inference),
             "RepositoryIndex": (self.repository_index, probes),
             "RepositoryModelLoad": (self.repository_model_load, workers),
             "RepositoryModelUnload": (self.repository_model_unload, workers),

@@ -8,20 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
-from modelreg.serving.relay import Pace, Relay
-
-# A call goes from thread to thread inside gRPC while it is answered: one alone would often have nothing to do, and what
-# is quick takes longer than over HTTP.
-_LEADERS = 3
-_PACE = Pace(quick_s=0.0025, held_up_s=0.005)
-
 
 class DaemonThreads(ThreadPoolExecutor):
     """A pool of threads, made as they are needed.
 
     The standard pool joins its threads when the process ends: a model that never returns would keep a server that was
-    told to stop. gRPC takes none but that class, and asks of it what is here. While calls are answered quickly, few of
-    them answer all.
+    told to stop. gRPC takes none but that class, and asks of it what is here.
 
     Args:
         threads: How many there may be.
@@ -35,7 +27,6 @@ class DaemonThreads(ThreadPoolExecutor):
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._made = self._idle = self._queued = 0
-        self._relay = Relay(_LEADERS, pace=_PACE)
         self._closed = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -58,8 +49,7 @@ class DaemonThreads(ThreadPoolExecutor):
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._queued += 1
-            # Those that stay in the relay come back when they are needed.
-            another = self._queued > self._idle + self._relay.staying and self._made < self._limit
+            another = self._queued > self._idle and self._made < self._limit
             self._made += another
         self._jobs.put(job)
         if another:
@@ -71,7 +61,6 @@ class DaemonThreads(ThreadPoolExecutor):
         with self._lock:
             self._closed = True
             made = self._made
-        self._relay.close()
         for _ in range(made):
             self._jobs.put(None)
 
@@ -85,6 +74,6 @@ class DaemonThreads(ThreadPoolExecutor):
                 self._queued -= 1
             if job is None:
                 return
-            self._relay.run("", job)
+            job()
             # Not kept until the next one comes.
             del job

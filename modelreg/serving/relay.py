@@ -82,6 +82,10 @@ class Relay:
         """How many threads are kept here."""
         return len(self._staying)
 
+    def is_slow(self, kind: str) -> bool:
+        """Return whether requests of a kind are known to take long."""
+        return bool(self._slow_until) and self._slow_until.get(kind, 0.0) > self._clock()
+
     def run(self, kind: str, answer: Callable[..., object], *args: Any) -> None:
         """Answer a request with ``answer(*args)``, and return when this thread may fetch the next one.
 
@@ -151,7 +155,7 @@ class Relay:
         self._leaders.add(me)
         if not self._watched:
             self._watched = True
-            threading.Thread(target=self._watch, name="http-relay", daemon=True).start()
+            threading.Thread(target=self._watch, name="relay", daemon=True).start()
 
     def _leave_it_to_another(self, leader: int) -> None:
         """Have the thread that stayed last lead, if ``leader`` does now; its memory is the warmest."""
