@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from modelreg.exceptions import InferenceError, InvalidInput, TooManyRequests
 from modelreg.serving import rest_v1
 from modelreg.serving.access_log import AccessLog
-from modelreg.serving.bodies import BodyLimits, Places, accepts_gzip, gzipped, read_body
+from modelreg.serving.bodies import BodyLimits, Buffers, Places, accepts_gzip, gzipped, is_large, read_body
 from modelreg.serving.cloudevents import EventAnswers
 from modelreg.serving.dataplane import DataPlane
 from modelreg.serving.http_answers import Answer, error_answer, model_headers, request_headers, status_line
@@ -96,6 +96,7 @@ class RestApp:
         self._routes = routes
         self._limits = limits
         self._places = places
+        self._buffers = Buffers()
         self._v1 = rest_v1.V1(dataplane, events=events)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -125,11 +126,8 @@ class RestApp:
         verb, name, version = route
         begun = perf_counter()
         try:
-            body = read_body(environ, self._limits)
             headers = request_headers(environ)
-            asked = (
-                _read_request(body, name, version, headers) if verb == "infer" else rest_v1.read_request(body, headers)
-            )
+            asked = self._read(route, environ, headers)
         except (InvalidInput, InferenceError) as error:
             # The data plane counts what comes to it.
             protocol = PROTOCOL if verb == "infer" else rest_v1.PROTOCOL
@@ -139,6 +137,16 @@ class RestApp:
         if isinstance(asked, InferRequest):
             return self._infer(asked, headers)
         return self._v1.answer(verb, name, version, asked, headers)
+
+    def _read(self, route: Route, environ: dict[str, Any], headers: dict[str, str]) -> InferRequest | rest_v1.Asked:
+        verb, name, version = route
+        if verb != "infer":
+            return rest_v1.read_request(read_body(environ, self._limits), headers)
+        # Tensors in binary form stay in the body; of JSON, nothing does.
+        if _HEADER_LENGTH in headers or not is_large(environ):
+            return _read_request(read_body(environ, self._limits), name, version, headers)
+        with self._buffers.body(environ, self._limits) as body:
+            return _read_request(body, name, version, headers)
 
     def _infer(self, request: InferRequest, headers: dict[str, str]) -> Answer:
         response, response_headers = self._dataplane.infer(request, headers=headers, protocol=PROTOCOL)
@@ -184,7 +192,7 @@ def inference_route(path: str) -> Route | None:
     return verb, name, version or None
 
 
-def _read_request(body: bytes, name: str, version: str | None, headers: dict[str, str]) -> InferRequest:
+def _read_request(body: bytes | memoryview, name: str, version: str | None, headers: dict[str, str]) -> InferRequest:
     length = headers.get(_HEADER_LENGTH)
     header_length = None if length is None else _header_length(length)
     request = decode_request(body, model_name=name, model_version=version, header_length=header_length)

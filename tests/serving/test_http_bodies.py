@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -12,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.exceptions import InvalidInput, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
-from modelreg.serving.bodies import BodyLimits, Places, accepts_gzip, decoded, gzipped, read_body
+from modelreg.serving.bodies import (
+    LARGE,
+    BodyLimits,
+    Buffers,
+    Places,
+    accepts_gzip,
+    decoded,
+    gzipped,
+    is_large,
+    read_body,
+)
 
 
 def request(body: bytes, **environ: Any) -> dict[str, Any]:
@@ -153,3 +164,72 @@ def test_as_many_places_are_given_as_there_are_and_again_once_given_back() -> No
 
     assert refused.value.retry_after_s == 1
     assert places.take() == taken[0]
+
+
+@pytest.mark.parametrize("length", [LARGE, 1 << 20, 5 << 20])
+def test_a_large_body_is_read_whole_into_memory_that_is_used_again(length: int) -> None:
+    buffers = Buffers()
+    bodies = [bytes([number]) * (length - number) for number in range(3)]
+
+    for body in bodies:
+        with buffers.body(announced(body), BodyLimits()) as held:
+            assert held == body
+
+
+def test_large_bodies_at_once_do_not_share_memory() -> None:
+    buffers = Buffers()
+
+    with (
+        buffers.body(announced(b"a" * LARGE), BodyLimits()) as one,
+        buffers.body(announced(b"b" * LARGE), BodyLimits()) as other,
+    ):
+        assert (one[0], other[0]) == (ord("a"), ord("b"))
+
+
+def test_a_larger_body_than_the_last_one_has_room() -> None:
+    buffers = Buffers()
+
+    with buffers.body(announced(b"a" * LARGE), BodyLimits()):
+        pass
+    with buffers.body(announced(b"b" * LARGE * 2), BodyLimits()) as body:
+        assert len(body) == LARGE * 2
+
+
+def test_a_large_body_is_not_there_after_its_block() -> None:
+    with Buffers().body(announced(b"a" * LARGE), BodyLimits()) as body:
+        pass
+
+    with pytest.raises(ValueError, match="released"):
+        bytes(body)
+
+
+def test_a_large_body_that_ends_early_is_refused() -> None:
+    asked = request(b"012", CONTENT_LENGTH=str(LARGE))
+
+    with pytest.raises(InvalidInput, match=f"3 of {LARGE} bytes"), Buffers().body(asked, BodyLimits()):
+        raise AssertionError("the body is not there")
+
+
+def test_a_large_body_that_does_not_come_takes_no_memory() -> None:
+    asked = request(b"", CONTENT_LENGTH=str(200 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match="after 0 of"), Buffers().body(asked, BodyLimits()):
+            raise AssertionError("the body is not there")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < 1 << 20
+
+
+def test_a_large_body_above_the_limit_is_refused() -> None:
+    with pytest.raises(PayloadTooLarge), Buffers().body(announced(b"0" * LARGE), BodyLimits(9)):
+        raise AssertionError("the body is not there")
+
+
+def test_a_body_is_large_by_its_length_where_it_comes_as_it_is() -> None:
+    assert is_large(announced(b"0" * LARGE))
+    assert not is_large(announced(b"0" * (LARGE - 1)))
+    assert not is_large(announced(b"0" * LARGE, HTTP_CONTENT_ENCODING="gzip"))
+    assert not is_large(request(b"0" * LARGE))

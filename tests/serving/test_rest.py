@@ -16,15 +16,18 @@ from modelreg.exceptions import InferenceError, InvalidInput
 from modelreg.http.wsgi_adapter import WSGIAdapter
 from modelreg.serving.access_log import log_request
 from modelreg.serving.admission import Admission
-from modelreg.serving.bodies import BodyLimits
+from modelreg.serving.bodies import LARGE, BodyLimits
 from modelreg.serving.dataplane import DataPlane
 from modelreg.serving.http_answers import status_line
 from modelreg.serving.metrics import PrometheusMetrics
 from modelreg.serving.model import Model
 from modelreg.serving.repository import ModelRepository
 from modelreg.serving.rest import inference_route, rest_app
+from modelreg.types.inference import InferInput, InferRequest
+from modelreg.wire.oip_json import encode_request
 
 URL = "http://server"
+HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Sum(Model):
@@ -145,6 +148,45 @@ def test_tensors_go_both_ways_in_binary_form(server: requests.Session) -> None:
     length = int(answer.headers["inference-header-content-length"])
     assert json.loads(answer.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 8}
     assert np.frombuffer(answer.content[length:], np.float32).tolist() == [10, 26]
+
+
+class Keeping(Model):
+    """Keeps what it is given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.kept: list[Any] = []
+
+    def predict(self, payload: Any) -> Any:
+        self.kept.append(payload.inputs[0].as_numpy())
+        return np.zeros(1, np.float32)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_a_model_keeps_of_a_large_request_is_not_touched_by_the_next_one(binary: bool) -> None:
+    model = Keeping("keeping")
+    models = ModelRepository()
+    models.update(model)
+    dataplane = DataPlane(models)
+    dataplane.start()
+    server = session_of(dataplane)
+    sent = [np.full((LARGE // 4, 4), number, np.float32) for number in range(3)]
+
+    for array in sent:
+        request = InferRequest("keeping", [InferInput.from_numpy("x", array)])
+        encoded = encode_request(request, binary=binary)
+        headers = {} if encoded.header_length is None else {HEADER_LENGTH: str(encoded.header_length)}
+        assert server.post(f"{URL}/v2/models/keeping/infer", data=encoded.body, headers=headers).status_code == 200
+
+    dataplane.close()
+    assert all(map(np.array_equal, model.kept, sent))
+
+
+def test_a_large_body_that_is_no_json_is_refused(server: requests.Session) -> None:
+    answer = server.post(f"{URL}/v2/models/sum/infer", data=b"[" * LARGE)
+
+    assert answer.status_code == 400
+    assert "not JSON" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "1000000"])
@@ -361,6 +403,7 @@ def test_a_body_that_is_too_large_is_refused(dataplane: DataPlane) -> None:
     server = session_of(dataplane, limits=BodyLimits(100))
 
     assert server.post(f"{URL}/v2/models/sum/infer", data=bytes(101)).status_code == 413
+    assert server.post(f"{URL}/v2/models/sum/infer", data=bytes(LARGE)).status_code == 413
 
 
 def test_a_compressed_body_is_read(server: requests.Session) -> None:
