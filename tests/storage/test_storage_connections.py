@@ -114,6 +114,28 @@ def read(uri: str, settings: StorageSettings, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("uri", URIS)
+def test_a_small_file_that_will_be_read_costs_one_request(uri: str, tmp_path: Path) -> None:
+    with serving() as server:
+        settings = StorageSettings(transfer=ONCE)
+        with open_backend(uri.format(f"http://{server.address}"), settings=settings) as backend:
+            [file] = backend.snapshot(to_read=True).files
+            [arrived] = download(backend, [(file, tmp_path / "part")])
+
+        assert bytes(arrived.data) == CONTENT
+        assert len(server.paths) == 1
+
+
+@pytest.mark.parametrize("uri", URIS)
+def test_a_large_file_that_will_be_read_is_read_apart(uri: str, tmp_path: Path) -> None:
+    with serving() as server:
+        settings = StorageSettings(transfer=attrs.evolve(ONCE, small_bytes=1))
+        with open_backend(uri.format(f"http://{server.address}"), settings=settings) as backend:
+            [file] = backend.snapshot(to_read=True).files
+
+        assert (file.path, file.size) == ("model.bin", len(CONTENT))
+
+
+@pytest.mark.parametrize("uri", URIS)
 def test_a_server_is_known_by_the_certificates_that_the_settings_name(
     uri: str, encrypted: Server, bundle: str, tmp_path: Path
 ) -> None:

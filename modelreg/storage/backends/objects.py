@@ -17,6 +17,7 @@ from modelreg.storage.backends import errors
 from modelreg.storage.backends.base import Backend, Listed, reject_version, relative_to, without_folder_markers
 from modelreg.storage.model import RemoteFile
 from modelreg.storage.uri import StorageURI
+from modelreg.storageconfig import StorageSettings
 
 # How much of a range is held at once: large enough to cost few calls, small enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
@@ -27,6 +28,11 @@ DIGEST_METADATA = "sha256"
 
 class ObjectStoreBackend(Backend):
     """An object storage: keys without folders, an entity tag for every object."""
+
+    def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
+        super().__init__(uri, settings=settings)
+        # Answers whose content nobody has read yet, by location.
+        self._begun: dict[str, Any] = {}
 
     @abc.abstractmethod
     def _make_store(self, retry: Any) -> Any:
@@ -84,17 +90,36 @@ class ObjectStoreBackend(Backend):
     def _stat(self, location: str) -> Listed | None:
         return self._head(location, self.uri.options.get("version"), relative=location)
 
+    def _open_file(self, uri: StorageURI) -> Listed | None:
+        """Return what the storage says of the file as it begins to send it, which spares the question before."""
+        if not uri.path or uri.path.endswith("/"):
+            return None
+        version = uri.options.get("version")
+        got = self._answer(uri.path, {} if version is None else {"version": version})
+        if got is None:
+            return None
+        found = _listed(got.meta, uri.path.rpartition("/")[2], version)
+        if got.meta["size"] <= self.settings.transfer.small_bytes:
+            self._begun[found.location] = got
+        return found
+
     def _head(self, key: str, version: str | None, *, relative: str) -> Listed | None:
+        options: Any = {"head": True} if version is None else {"head": True, "version": version}
+        found = self._answer(key, options)
+        if found is None:
+            return None
+        return attrs.evolve(_listed(found.meta, relative, version), recorded=found.attributes.get(DIGEST_METADATA))
+
+    def _answer(self, key: str, options: Any) -> Any:
+        """Return the answer about an object, ``None`` if there is none."""
         import obstore
 
-        options: Any = {"head": True} if version is None else {"head": True, "version": version}
         try:
-            found = obstore.get(self._store, key, options=options)
+            return obstore.get(self._store, key, options=options)
         except FileNotFoundError as error:
             if self._is_bucket_missing(error):
                 raise
             return None
-        return attrs.evolve(_listed(found.meta, relative, version), recorded=found.attributes.get(DIGEST_METADATA))
 
     def _is_bucket_missing(self, error: Exception) -> bool:
         return "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error)
@@ -154,6 +179,9 @@ class ObjectStoreBackend(Backend):
         return got
 
     def _read(self, file: RemoteFile) -> Any:
+        begun = self._begun.pop(file.location, None)
+        if begun is not None:
+            return begun.bytes()
         # An empty object has no range to ask for, and nothing to read: its listing has said it all.
         return self._get(file).bytes() if file.size else b""
 
