@@ -26,7 +26,14 @@ _THREADS = 8
 def _modelreg() -> Any:
     """Return modelreg with all that its first call would import, as the other clients import it on their own."""
     backends = [f"modelreg.storage.backends.{name}" for name in ("azure", "gcs", "s3", "web")]
-    modules = ["modelreg.fetching.misses", "modelreg.storage.transfer", "modelreg.storage.uploading", *backends]
+    fetching = [
+        "modelreg.fetching.misses",
+        "modelreg.fetching.bringing",
+        "modelreg.cache.filling",
+        "modelreg.cache.trees",
+    ]
+    transfer = ["modelreg.storage.sessions", "modelreg.storage.transfer", "modelreg.storage.uploading"]
+    modules = [*fetching, *transfer, *backends]
     for module in [*modules, "boto3", "fsspec", "obstore.store", "requests"]:
         importlib.import_module(module)
     return importlib.import_module("modelreg")

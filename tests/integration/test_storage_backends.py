@@ -25,7 +25,8 @@ def fetch(tmp_path: Path) -> Fetch:
 
     def read(uri: str) -> dict[str, bytes]:
         with open_backend(uri) as backend:
-            tree = backend.snapshot()
+            # As a fetch does of which the cache knows nothing.
+            tree = backend.snapshot(to_read=True)
             jobs = [(file, tmp_path / f"{index}.part") for index, file in enumerate(tree.files)]
             arrived = list(download(backend, jobs, options=TransferSettings(part_bytes=1 << 20, small_bytes=1 << 20)))
             return {one.file.path: bytes(one.data) if one.path is None else one.path.read_bytes() for one in arrived}
