@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ def _kserve_only(command: Any) -> Any:
     "--enable-grpc", type=bool, default=True, show_default=True, metavar="BOOL", help="Whether to speak gRPC."
 )
 @click.option("--workers", type=_AT_LEAST_ONE, default=1, show_default=True, help="Server processes.")
+@click.option(
+    "--start-method",
+    type=click.Choice(["fork", "spawn"]),
+    help="How server processes begin, where there are several.  [default: fork on Linux, spawn elsewhere]",
+)
 @click.option("--max-threads", type=_AT_LEAST_ONE, default=4, show_default=True, help="Calls over gRPC at once.")
 @click.option(
     "--max-concurrency",
@@ -156,7 +162,8 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
       modelreg serve fraud=s3://models/fraud/1.0.0 iris=iris.skops
       modelreg serve my_model:MyModel --name fraud --workers 2
     """
-    _set_up_logging(options["log_config_file"], access_log=options["access_log"])
+    set_up_logging = partial(_set_up_logging, options["log_config_file"], access_log=options["access_log"])
+    set_up_logging()
     try:
         from modelreg.serving import ModelRepository, ModelServer
     except ImportError as error:
@@ -165,7 +172,7 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
     opened = _sources(sources, options)
     models = opened.models()
     repository = ModelRepository(opened.folder, loader=opened.load)
-    server = ModelServer(**_server_options(options, repository))
+    server = ModelServer(**_server_options(options, repository), worker_initializer=set_up_logging)
     for model in models:
         of_version = f" {model.version}" if model.version is not None else ""
         output.note(f"serving {model.name}{of_version} ({model.platform or type(model).__name__})")
@@ -207,7 +214,7 @@ def _server_options(options: dict[str, Any], repository: ModelRepository) -> dic
     same = (
         *("host", "http_port", "grpc_port", "enable_grpc", "workers", "max_threads", "max_concurrency", "max_queue"),
         *("deadline_s", "enable_repository_api", "access_log", "ssl_certfile", "ssl_keyfile", "ssl_client_ca"),
-        *("timeout_keep_alive", "grace_period", "drain_delay_s", "max_message_bytes"),
+        *("timeout_keep_alive", "grace_period", "drain_delay_s", "max_message_bytes", "start_method"),
     )
     arguments = {name: options[name] for name in same}
     if options["max_body_bytes"] is not None:

@@ -17,7 +17,7 @@ from granian import _futures, _granian
 from granian.http import HTTP1Settings
 
 from modelreg.exceptions import MissingExtra, Unreachable
-from modelreg.serving.ports import ReservedPort
+from modelreg.serving.ports import BACKLOG, ReservedPort
 from modelreg.serving.relay import Relay
 from modelreg.serving.tls import TLSSettings
 
@@ -25,8 +25,6 @@ from modelreg.serving.tls import TLSSettings
 _PARTS: Any = _granian
 _FUTURES: Any = _futures
 
-#: Connections that wait to be accepted.
-_BACKLOG = 1024
 #: Connections that are open at once; those that do nothing cost little.
 _CONNECTIONS = 16_384
 #: Threads without work end after so many seconds.
@@ -80,10 +78,8 @@ class HTTPServer:
         Raises:
             Unreachable: The port was taken in the meantime.
         """
-        listener = _PARTS.ListenerSpec(self._port.address, self._port.port, _BACKLOG)
         try:
-            sockets = (listener, None) if sys.platform == "linux" else (None, listener.build())
-            worker = self._worker(sockets)
+            worker = self._worker(self._sockets())
         except TypeError as error:
             # Its parts are put together otherwise.
             step = "pip install 'modelreg[serve]'"
@@ -118,6 +114,19 @@ class HTTPServer:
             self._loop.close()
             self._loop = None
         return ended
+
+    def _sockets(self) -> tuple[Any, Any]:
+        """Where to listen, and what listens already."""
+        listening = self._port.listening
+        if listening is None:
+            listener = _PARTS.ListenerSpec(self._port.address, self._port.port, BACKLOG)
+            return (listener, None) if sys.platform == "linux" else (None, listener.build())
+        # All duplicates, in all processes, are one socket, which Python would have wait where it does not know better:
+        # that would hold up a process that takes connections from it already.
+        listening.setblocking(False)
+        # A duplicate, as granian closes it in the end; what follows it says that it is no Unix socket.
+        of_posix = () if sys.platform == "win32" else (False, BACKLOG)
+        return None, _PARTS.SocketHolder(listening.dup().detach(), *of_posix)
 
     def _worker(self, sockets: tuple[Any, Any]) -> Any:
         return _PARTS.WSGIWorker(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+from contextlib import ExitStack
 
 from modelreg.exceptions import Unreachable
 
 # Whether several processes can listen on one port, each with a part of the connections: other systems let them listen,
 # and give all connections to one of them, or have no such thing.
 SHARED_PORTS = sys.platform.startswith(("linux", "freebsd"))
+#: Connections that wait to be accepted.
+BACKLOG = 1024
 
 
 class ReservedPort:
@@ -19,24 +22,34 @@ class ReservedPort:
     Args:
         host: Name or address of the interface to listen on.
         port: The port; 0 for any that is free.
+        handed_down: Whether to listen here already: on one socket, which goes along to worker processes that are forked
+            or spawned, so that each takes connections from it.
 
     Attributes:
         address: Address of the interface.
         port: The port.
+        listening: The socket that is handed down; ``None`` where each server opens one of its own.
 
     Raises:
         Unreachable: Something else listens there, or this process may not, or there is no such interface.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, handed_down: bool = False) -> None:
+        self.listening: socket.socket | None = None
         try:
             self.address, family = _address(host)
-            # One that shares would not notice another that does: two servers would each get a part of the requests.
-            with socket.socket(family, socket.SOCK_STREAM) as alone:
+            with ExitStack() as on_failure:
+                # One that shares would not notice another that does: two servers would each get a part of the requests.
+                alone = on_failure.enter_context(socket.socket(family, socket.SOCK_STREAM))
                 if sys.platform != "win32":
                     alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind((self.address, port))
                 self.port: int = alone.getsockname()[1]
+                if handed_down:
+                    alone.listen(BACKLOG)
+                    self.listening = self._socket = alone
+                    on_failure.pop_all()
+                    return
             self._socket = socket.socket(family, socket.SOCK_STREAM)
             if SHARED_PORTS:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -45,14 +46,34 @@ class ModelRepository:
     ) -> None:
         self.models_dir = None if models_dir is None else Path(models_dir)
         self._loader = loader
+        self._failed: dict[str, str] = {}
+        self._unloaded: dict[str, list[Any]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have what belongs to this process alone."""
         self._prepare: Callable[[Served], None] = nothing
         self._changing = threading.Lock()
         self._names: dict[str, threading.Lock] = {}
         # Replaced, never changed, so that a request reads it without a lock.
         self._table: _Table = {}
         self._loading: dict[str, str] = {}
-        self._failed: dict[str, str] = {}
-        self._unloaded: dict[str, list[Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to serve the same models: all but what belongs to this one.
+
+        Raises:
+            InvalidInput: A model cannot be pickled.
+        """
+        own = {"_prepare", "_changing", "_names", "_table", "_loading"}
+        kept = {name: value for name, value in vars(self).items() if name not in own}
+        return {**kept, "_models": [(served.name, _pickled(served)) for served in self.all()]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        models = state.pop("_models")
+        vars(self).update(state)
+        self._begin()
+        self._put(Served(pickle.loads(model), name) for name, model in models)  # noqa: S301 - of the process that began this one
 
     def set_models_dir(self, models_dir: str | Path) -> None:
         """Look for models in another folder from now on; the name is KServe's."""
@@ -255,6 +276,17 @@ class ModelRepository:
         if self.models_dir is None or not self.models_dir.is_dir():
             return set()
         return {path.name for path in self.models_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
+def _pickled(served: Served) -> bytes:
+    try:
+        return pickle.dumps(served.model)
+    # What pickle raises, and what the models' own objects do.
+    except Exception as error:
+        raise InvalidInput(
+            f"model {served.name!r} cannot be sent to another process: {error}",
+            next_step="let the server load it, or serve it with one worker",
+        ) from error
 
 
 def _row(served: Served, loading: str | None) -> dict[str, str]:

@@ -16,13 +16,13 @@ from modelreg.serving.bodies import BodyLimits
 from modelreg.serving.cloudevents import EventAnswers
 from modelreg.serving.metrics import PrometheusMetrics
 from modelreg.serving.model import BatchSettings
-from modelreg.serving.ports import ReservedPort, for_clients
+from modelreg.serving.ports import SHARED_PORTS, ReservedPort, for_clients
 from modelreg.serving.repository import ModelRepository
 from modelreg.serving.shared_numbers import SharedNumbers
 from modelreg.serving.stopping import Stopping
 from modelreg.serving.tls import TLSSettings
-from modelreg.serving.worker import Worker, WorkerSettings
-from modelreg.serving.workers import WorkerProcesses, worker_count
+from modelreg.serving.worker import ServingProcess, Worker, WorkerSettings
+from modelreg.serving.workers import StartMethod, WorkerProcesses, method_of_start
 
 if TYPE_CHECKING:
     from modelreg.serving.grpc import KeepAlive
@@ -57,7 +57,8 @@ class ModelServer:
         http_port: Port of the REST server; 0 for any that is free. By default 8080, or 8443 with TLS.
         grpc_port: Port of the gRPC server; 0 for any that is free.
         workers: Processes that serve. With more than one, each loads the models for itself, those given as loaded
-            excepted; systems other than Linux have one.
+            excepted. On systems that do not divide the connections to a port, such as macOS and Windows, the first of
+            them alone answers over gRPC.
         max_threads: Calls over gRPC that are worked on at once, where ``max_concurrency`` does not say it.
         max_asyncio_workers: Taken for KServe's sake; ``async def`` handlers run on one event loop.
         registered_models: The models, where not only :meth:`start` gives them.
@@ -89,6 +90,11 @@ class ModelServer:
             that load balancers notice.
         ssl_renewal_s: Seconds between two looks at the files of TLS: connections that begin after they have changed get
             what they hold then.
+        start_method: How worker processes begin: ``fork``, as copies of this one, or ``spawn``, anew. Models, and
+            functions among the arguments, are sent to those that are spawned, so they must be what ``pickle`` takes,
+            and the program's own file must start the server below ``if __name__ == "__main__":``. By default ``fork``
+            on Linux, and ``spawn`` elsewhere.
+        worker_initializer: Called first in each worker process that is spawned, to set up its logging, for example.
 
     Raises:
         InvalidInput: An argument is out of range, or a file of TLS cannot be used.
@@ -137,6 +143,8 @@ class ModelServer:
         events: EventAnswers | None = None,
         drain_delay_s: float = 0.0,
         ssl_renewal_s: float = 10.0,
+        start_method: StartMethod | None = None,
+        worker_initializer: Callable[[], None] | None = None,
     ) -> None:
         if workers < 1:
             raise InvalidInput(f"there must be at least one worker, not {workers}")
@@ -154,6 +162,8 @@ class ModelServer:
         self.enable_grpc = enable_grpc
         self.workers = workers
         self.predictor_config = predictor_config
+        self._start_method = method_of_start(start_method)
+        self._worker_initializer = worker_initializer
         self._settings = WorkerSettings(
             tls=tls,
             limits=BodyLimits(max_body_bytes),
@@ -200,18 +210,19 @@ class ModelServer:
             ModelNotReady: A model says that it could not be loaded.
             ServerNotReady: A worker process could not begin.
             Exception: What ``load`` of a model raises.
-            InvalidInput: A model cannot be served.
+            InvalidInput: A model cannot be served, or not be sent to a worker process that is spawned.
         """
         for model in models:
             self.register_model(model)
         self._stopping = Stopping()
+        several = self.workers > 1
+        handed_down = several and (self._start_method == "spawn" or not SHARED_PORTS)
         with self._stopping.on_signals(), ExitStack() as ports:
-            http, grpc = self._reserve(ports)
-            count = worker_count(self.workers)
-            if count == 1:
-                self._worker(http, grpc).serve(self._stopping)
+            http, grpc = self._reserve(ports, handed_down=handed_down)
+            if several:
+                self._serve_in_workers(http, grpc, self._stopping)
             else:
-                self._serve_in_workers(count, http, grpc, self._stopping)
+                self._worker(http, grpc).serve(self._stopping)
 
     def stop(self, sig: int = 0) -> None:  # noqa: ARG002 - KServe's
         """Have :meth:`start`, in whichever thread it runs, answer the requests under way and return."""
@@ -245,28 +256,28 @@ class ModelServer:
             finally:
                 worker.stop()
 
-    def _reserve(self, ports: ExitStack) -> tuple[ReservedPort, ReservedPort | None]:
-        http = ports.enter_context(closing(ReservedPort(self.host, self.http_port)))
+    def _reserve(self, ports: ExitStack, *, handed_down: bool = False) -> tuple[ReservedPort, ReservedPort | None]:
+        http = ports.enter_context(closing(ReservedPort(self.host, self.http_port, handed_down=handed_down)))
         grpc = ports.enter_context(closing(ReservedPort(self.host, self.grpc_port))) if self.enable_grpc else None
         return http, grpc
 
-    def _worker(
-        self, http: ReservedPort, grpc: ReservedPort | None, *, numbers: SharedNumbers | None = None, number: int = 0
-    ) -> Worker:
-        metrics = PrometheusMetrics(numbers, worker=number)
+    def _worker(self, http: ReservedPort, grpc: ReservedPort | None) -> Worker:
+        metrics = PrometheusMetrics()
         return Worker(self.registered_models, settings=self._settings, http_port=http, grpc_port=grpc, metrics=metrics)
 
-    def _serve_in_workers(self, count: int, http: ReservedPort, grpc: ReservedPort | None, stopping: Stopping) -> None:
-        # Made here, so that all of them see it.
-        numbers = SharedNumbers(count)
-
-        def serve(number: int, loaded: Callable[[], None]) -> None:
-            own = Stopping(with_parent=True)
-            with own.on_signals():
-                self._worker(http, grpc, numbers=numbers, number=number).serve(own, loaded=loaded)
-
+    def _serve_in_workers(self, http: ReservedPort, grpc: ReservedPort | None, stopping: Stopping) -> None:
+        spawned = self._start_method == "spawn"
+        serve = ServingProcess(
+            repository=self.registered_models,
+            settings=self._settings,
+            http_port=http,
+            grpc_port=grpc,
+            # Made here, so that all of them see it.
+            numbers=SharedNumbers(self.workers, spawned=spawned),
+            initialize=self._worker_initializer if spawned else None,
+        )
         grace_s = self._settings.drain_delay_s + self._settings.grace_s
-        WorkerProcesses(serve, count=count, grace_s=grace_s).run(stopping)
+        WorkerProcesses(serve, count=self.workers, grace_s=grace_s, method=self._start_method).run(stopping)
 
 
 def _tls(

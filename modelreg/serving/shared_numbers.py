@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import mmap
+import multiprocessing.sharedctypes
 import struct
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from modelreg.exceptions import InvalidInput
 
@@ -25,11 +26,13 @@ _DOUBLE = 8
 class SharedNumbers:
     """Series of numbers by key, counted by several processes and added up by whichever is asked.
 
-    Made before the processes are forked, it is memory that all of them see. No process ever waits for another: each
-    writes into its own part alone, and a part outlives the process that wrote it.
+    Made before the processes are forked, it is memory that all of them see; made with ``spawned``, those as well that
+    it is sent to when they begin. No process ever waits for another: each writes into its own part alone, and a part
+    outlives the process that wrote it.
 
     Args:
         workers: How many processes count.
+        spawned: Whether they are spawned.
 
     Raises:
         InvalidInput: ``workers`` is below 1.
@@ -42,11 +45,20 @@ class SharedNumbers:
         {('requests', 'iris'): [6.0]}
     """
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, *, spawned: bool = False) -> None:
         if workers < 1:
             raise InvalidInput(f"numbers must be shared by at least one worker, not {workers}")
         self.workers = workers
-        self._memory = memoryview(mmap.mmap(-1, workers * _PART_BYTES))
+        size = workers * _PART_BYTES
+        self._shared: Any = multiprocessing.sharedctypes.RawArray("B", size) if spawned else mmap.mmap(-1, size)
+        self._memory = memoryview(self._shared).cast("B")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"workers": self.workers, "_shared": self._shared}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._memory = memoryview(self._shared).cast("B")
 
     def of_worker(self, worker: int) -> WorkerNumbers:
         """Return the part that the worker of that number, from 0, writes into.

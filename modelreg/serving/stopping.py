@@ -19,13 +19,13 @@ class Stopping:
     """Whether to stop.
 
     Args:
-        with_parent: Whether to stop when the parent process is gone, too.
+        parent: Process whose end asks to stop, too: the parent of this one, named by itself, as it may be gone already.
     """
 
-    def __init__(self, *, with_parent: bool = False) -> None:
+    def __init__(self, *, parent: int | None = None) -> None:
         self._asked = threading.Event()
         self._before: dict[int, Any] = {}
-        self._parent = os.getppid() if with_parent else None
+        self._parent = parent
 
     def ask(self) -> None:
         """Ask to stop."""

@@ -15,11 +15,12 @@ from modelreg.serving.admission import Admission
 from modelreg.serving.bodies import BodyLimits
 from modelreg.serving.cloudevents import EventAnswers
 from modelreg.serving.dataplane import DataPlane
-from modelreg.serving.metrics import Metrics
+from modelreg.serving.metrics import Metrics, PrometheusMetrics
 from modelreg.serving.model import BatchSettings
 from modelreg.serving.ports import SHARED_PORTS, ReservedPort
 from modelreg.serving.repository import ModelRepository
 from modelreg.serving.rest import max_bodies_of, rest_app
+from modelreg.serving.shared_numbers import SharedNumbers
 from modelreg.serving.stopping import Stopping
 from modelreg.serving.tls import TLSSettings
 
@@ -180,3 +181,51 @@ class Worker:
             shared_port=SHARED_PORTS,
             access_log=self._settings.access_log,
         )
+
+
+@attrs.frozen(kw_only=True)
+class ServingProcess:
+    """What each of several worker processes does: serve the same models, on the same ports.
+
+    It goes along into a process that is forked, and can be sent to one that is spawned.
+
+    Attributes:
+        repository: The models.
+        settings: How to serve.
+        http_port: Port of the REST server.
+        grpc_port: Port of the gRPC server; ``None`` for none.
+        numbers: Where all of them count their requests.
+        initialize: Called first; ``None`` for nothing.
+    """
+
+    repository: ModelRepository
+    settings: WorkerSettings
+    http_port: ReservedPort
+    grpc_port: ReservedPort | None
+    numbers: SharedNumbers
+    initialize: Callable[[], None] | None = None
+
+    def __call__(self, number: int, stopping: Stopping, loaded: Callable[[], None]) -> None:
+        """Serve until it is time to stop.
+
+        Args:
+            number: Number of the worker, from 0.
+            stopping: Says when.
+            loaded: Called once every model is loaded.
+
+        Raises:
+            Exception: As :meth:`Worker.serve` raises it.
+        """
+        if self.initialize is not None:
+            self.initialize()
+        # grpcio takes no socket that listens already.
+        has_grpc = SHARED_PORTS or number == 0
+        worker = Worker(
+            self.repository,
+            settings=self.settings,
+            http_port=self.http_port,
+            grpc_port=self.grpc_port if has_grpc else None,
+            metrics=PrometheusMetrics(self.numbers, worker=number),
+        )
+        with stopping.on_signals():
+            worker.serve(stopping, loaded=loaded)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import click
@@ -89,25 +91,70 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def ended_by_a_signal(server: subprocess.Popen[str]) -> str:
+    """What the server said, which ended in order."""
+    server.send_signal(signal.SIGTERM)
+    said = server.communicate(timeout=60)[1]
+    assert server.returncode == 0 or sys.platform == "win32"
+    return said
+
+
+@contextmanager
+def serving(folder: Path, port: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A server in a process of its own."""
+    command = [sys.executable, "-m", "modelreg", "serve", *arguments, "--host", "127.0.0.1", "--http_port", str(port)]
+    server = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.wait()
+        server.stderr.close()
+
+
 @needs_serve
 def test_a_class_is_served_until_the_server_is_told_to_stop(tmp_path: Path):
     (tmp_path / "my_model.py").write_text(CODE)
     port = free_port()
-    command = [sys.executable, "-m", "modelreg", "serve", "my_model:Doubler", "--model_name", "twice"]
-    command += ["--host", "127.0.0.1", "--http_port", str(port), "--enable_grpc", "false"]
-    command += ["--grpc-max-connection-age", "60"]
-    server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    try:
+    arguments = ["--model_name", "twice", "--enable_grpc", "false", "--grpc-max-connection-age", "60"]
+    with serving(tmp_path, port, "my_model:Doubler", *arguments) as server:
         answer = ask_when_ready(f"http://127.0.0.1:{port}", server)
-        server.send_signal(signal.SIGTERM)
-        said = server.communicate(timeout=60)[1]
-    finally:
-        server.kill()
-        server.wait()
+        said = ended_by_a_signal(server)
 
     assert answer == {"predictions": [2, 4]}
     assert f"serving twice (Doubler)\nanswering over REST on 127.0.0.1:{port};" in said
-    assert server.returncode == 0 or sys.platform == "win32"
+
+
+@needs_serve
+@pytest.mark.parametrize("source", ["my_model:Doubler", "folder"])
+def test_processes_that_are_spawned_make_the_models_again(tmp_path: Path, source: str):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (tmp_path / "my_model.py", folder / "model.py"):
+        path.write_text(CODE)
+    port, grpc_port = free_port(), free_port()
+    arguments = ["--model_name", "twice", "--trust-code", "--grpc-port", str(grpc_port), "--access-log"]
+    workers = ["--workers", "2", "--start-method", "spawn"]
+    with serving(tmp_path, port, source, *arguments, *workers) as server:
+        url = f"http://127.0.0.1:{port}"
+        answers = [ask_when_ready(url, server) for _ in range(4)]
+        over_grpc = ready_over_grpc(grpc_port)
+        with urlopen(f"{url}/metrics", timeout=30) as it:
+            metrics = it.read().decode()
+        said = ended_by_a_signal(server)
+
+    assert answers == [{"predictions": [2, 4]}] * 4
+    assert over_grpc
+    # Whichever worker is asked knows of the requests of both.
+    assert re.search(r'^modelreg_requests_total\{.*model_name="twice".*status="200".*\} 4\.0$', metrics, re.MULTILINE)
+    assert len(re.findall(r':predict.*"status": 200', said)) == 4
+
+
+def ready_over_grpc(port: int) -> bool:
+    from modelreg.serving import InferenceGRPCClient
+
+    with InferenceGRPCClient(f"127.0.0.1:{port}") as client:
+        return client.is_model_ready("twice")
 
 
 def ask_when_ready(url: str, server: subprocess.Popen[str]) -> object:
@@ -117,12 +164,14 @@ def ask_when_ready(url: str, server: subprocess.Popen[str]) -> object:
         try:
             with urlopen(f"{url}/v2/health/ready", timeout=5):
                 break
-        except URLError:
+        except (URLError, TimeoutError):
             assert server.poll() is None, server.stderr.read()
             assert time.monotonic() < deadline, "the server did not become ready"
             time.sleep(0.05)
     body = json.dumps({"instances": [1, 2]}).encode()
-    with urlopen(
-        Request(f"{url}/v1/models/twice:predict", body, {"Content-Type": "application/json"}), timeout=30
-    ) as it:
-        return json.load(it)
+    request = Request(f"{url}/v1/models/twice:predict", body, {"Content-Type": "application/json"})
+    while True:
+        with suppress(HTTPError), urlopen(request, timeout=30) as it:
+            return json.load(it)
+        # Another of its processes, which loads the model still.
+        assert time.monotonic() < deadline, "the server does not answer"

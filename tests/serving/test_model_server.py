@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import multiprocessing
 import os
 import queue
 import signal
@@ -26,11 +27,14 @@ import trustme
 
 from modelreg.exceptions import InvalidInput, Unreachable
 from modelreg.serving.grpc import KeepAlive
+from modelreg.serving.http_server import HTTPServer
 from modelreg.serving.model import Model
-from modelreg.serving.ports import for_clients
+from modelreg.serving.ports import SHARED_PORTS, ReservedPort, for_clients
 from modelreg.serving.server import ModelServer, RunningServer
+from modelreg.serving.shared_numbers import SharedNumbers
 from modelreg.serving.stopping import Stopping
-from modelreg.serving.workers import worker_count
+from modelreg.serving.worker import ServingProcess
+from modelreg.serving.workers import method_of_start
 
 BODY = json.dumps({"instances": [1, 2]}).encode()
 
@@ -284,14 +288,54 @@ def test_a_client_reaches_a_server_on_all_interfaces_by_the_loopback() -> None:
     ]
 
 
-def test_where_processes_cannot_share_a_port_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_workers_begin_as_the_system_has_it() -> None:
+    assert method_of_start() == ("fork" if sys.platform == "linux" else "spawn")
+    assert method_of_start("spawn") == "spawn"
+
+
+def test_workers_cannot_begin_in_a_way_that_the_system_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the platform can do is not of this package.
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
 
-    assert worker_count(4) == 1
-    assert "one worker, not 4" in caplog.text
+    with pytest.raises(InvalidInput, match="by 'fork' here: use spawn"):
+        server_of(start_method="fork")
+    with pytest.raises(InvalidInput, match="forkserver"):
+        server_of(start_method="forkserver")
+
+
+def test_two_servers_take_connections_from_one_socket() -> None:
+    def app(who: str) -> Any:
+        def answer(_environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            return [who.encode()]
+
+        return answer
+
+    def ask() -> bytes:
+        http = HTTPConnection(port.address, port.port, timeout=30)
+        http.request("GET", "/")
+        content = http.getresponse().read()
+        http.close()
+        return content
+
+    port = ReservedPort("127.0.0.1", 0, handed_down=True)
+    servers = [HTTPServer(app(who), port=port, threads=2) for who in "ab"]
+    for server in servers:
+        server.start()
+    first = {ask() for _ in range(50)}
+    ended = servers[0].stop(30)
+    second = {ask() for _ in range(10)}
+    servers[1].stop(30)
+    port.close()
+
+    assert first <= {b"a", b"b"}
+    assert ended
+    assert second == {b"b"}
+
+
+def test_a_port_that_is_taken_cannot_be_handed_down() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Unreachable, match="cannot listen"):
+        ReservedPort("127.0.0.1", taken.getsockname()[1], handed_down=True)
 
 
 # --- TLS
@@ -443,7 +487,7 @@ def test_the_second_signal_does_what_it_always_did() -> None:
 
 
 SERVE = """
-import logging, os, sys, time
+import logging, os, sys, threading, time
 from modelreg.serving.model import Model
 from modelreg.serving.server import ModelServer
 
@@ -464,16 +508,27 @@ class Echo(Model):
         return {"predictions": [os.getpid()]}
 
 logging.basicConfig(level="ERROR")
-name, port, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-ModelServer(http_port=port, enable_grpc=False, host="127.0.0.1", workers=workers).start([Echo(name)])
-print("ended", flush=True)
+
+if __name__ == "__main__":
+    name, port, workers, method = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    model = Echo(name)
+    if name == "unsendable":
+        model.lock = threading.Lock()
+    server = ModelServer(
+        http_port=port, enable_grpc=False, host="127.0.0.1", workers=workers, start_method=method
+    )
+    server.start([model])
+    print("ended", flush=True)
 """
+
+# How many workers, and how they begin; how one alone would does not matter.
+WORKERS = [(1, "spawn"), *[(2, method) for method in multiprocessing.get_all_start_methods() if method != "forkserver"]]
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
 def ask_patiently(port: int, what: str) -> int:
-    """Ask until there is an answer: what a dying worker was still to accept is reset."""
+    """Ask until there is an answer: what a dying worker was still to accept is reset, and a new one loads its model."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -485,6 +540,16 @@ def ask_patiently(port: int, what: str) -> int:
 def wait_until_ready(port: int) -> None:
     deadline = time.monotonic() + 60
     while not is_ready(port):
+        assert time.monotonic() < deadline
+
+
+def wait_until_all_answer(port: int, workers: int) -> None:
+    """Wait until so many processes have answered."""
+    wait_until_ready(port)
+    deadline = time.monotonic() + 60
+    answered: set[int] = set()
+    while len(answered) < workers:
+        answered.add(ask_patiently(port, "pid"))
         assert time.monotonic() < deadline
 
 
@@ -503,26 +568,34 @@ def ask(port: int, command: str) -> int:
     http = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         http.request("POST", "/v1/models/echo:predict", json.dumps({"instances": [command]}))
-        return int(json.loads(http.getresponse().read())["predictions"][0])
+        answer = http.getresponse()
+        content = answer.read()
+        if answer.status == 503:
+            raise ConnectionAbortedError(content)
+        return int(json.loads(content)["predictions"][0])
     finally:
         http.close()
 
 
-def started(name: str, workers: int) -> tuple[subprocess.Popen[str], int]:
+def started(folder: Path, name: str, workers: int, method: str) -> tuple[subprocess.Popen[str], int]:
+    program = folder / "program.py"
+    program.write_text(SERVE, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, name, str(port), str(workers)]
+    command = [sys.executable, str(program), name, str(port), str(workers), method]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=environment, **pipes), port  # type: ignore[call-overload,no-any-return]
 
 
 @on_posix
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("workers", "method"), WORKERS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_at_a_signal_the_request_under_way_is_answered_and_the_server_ends(workers: int, number: int) -> None:
-    process, port = started("echo", workers)
-    wait_until_ready(port)
+def test_at_a_signal_the_request_under_way_is_answered_and_the_server_ends(
+    tmp_path: Path, workers: int, method: str, number: int
+) -> None:
+    process, port = started(tmp_path, "echo", workers, method)
+    wait_until_all_answer(port, workers)
     answers: list[int] = []
     client = threading.Thread(target=lambda: answers.append(ask(port, "wait")))
     client.start()
@@ -539,10 +612,11 @@ def test_at_a_signal_the_request_under_way_is_answered_and_the_server_ends(worke
 
 
 @on_posix
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes do not share a port")
-def test_a_worker_that_dies_is_replaced_and_all_end_with_their_parent() -> None:
-    process, port = started("echo", 2)
-    wait_until_ready(port)
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_that_dies_is_replaced_and_all_end_with_their_parent(tmp_path: Path, method: str) -> None:
+    process, port = started(tmp_path, "echo", 2, method)
+    wait_until_all_answer(port, 2)
     first = ask(port, "pid")
     with pytest.raises((OSError, ValueError)):
         ask(port, "die")
@@ -561,12 +635,68 @@ def test_a_worker_that_dies_is_replaced_and_all_end_with_their_parent() -> None:
 
 
 @on_posix
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_model_that_cannot_be_loaded_ends_every_worker_with_the_reason(workers: int) -> None:
-    process, _ = started("broken", workers)
+@pytest.mark.parametrize(("workers", "method"), WORKERS)
+def test_a_model_that_cannot_be_loaded_ends_every_worker_with_the_reason(
+    tmp_path: Path, workers: int, method: str
+) -> None:
+    process, _ = started(tmp_path, "broken", workers, method)
 
     output, errors = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert output == ""
     assert "the file is damaged" in errors.splitlines()[-1]
+
+
+@on_posix
+def test_what_cannot_be_sent_to_a_worker_is_told_of_by_its_name(tmp_path: Path) -> None:
+    process, _ = started(tmp_path, "unsendable", 2, "spawn")
+
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (1, "")
+    assert "model 'unsendable' cannot be sent to another process" in errors.splitlines()[-1]
+
+
+def test_arguments_that_cannot_be_sent_to_a_worker_are_told_of() -> None:
+    server = server_of(workers=2, start_method="spawn", access_log=lambda record: None)
+
+    with pytest.raises(InvalidInput, match="cannot be sent to worker processes"):
+        server.start([Total("total")])
+
+
+@pytest.mark.parametrize(("number", "over_grpc"), [(0, True), (1, SHARED_PORTS)])
+def test_each_worker_answers_over_grpc_where_a_port_can_be_shared_and_the_first_elsewhere(
+    number: int, over_grpc: bool
+) -> None:
+    server = server_of()
+    server.register_model(Total("total"))
+    http, grpc_port = ReservedPort("127.0.0.1", 0), ReservedPort("127.0.0.1", 0)
+    begun: list[str] = []
+    answered: list[bool] = []
+    serve = ServingProcess(
+        repository=server.registered_models,
+        settings=server._settings,
+        http_port=http,
+        grpc_port=grpc_port,
+        numbers=SharedNumbers(2),
+        initialize=lambda: begun.append("initialized"),
+    )
+    stopping = Stopping()
+
+    def loaded() -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port.port}") as channel:
+            ready = grpc.channel_ready_future(channel)
+            try:
+                ready.result(timeout=10 if over_grpc else 0.5)
+                answered.append(True)
+            except grpc.FutureTimeoutError:
+                answered.append(False)
+        stopping.ask()
+
+    serve(number, stopping, loaded)
+    http.close()
+    grpc_port.close()
+
+    assert begun == ["initialized"]
+    assert answered == [over_grpc]

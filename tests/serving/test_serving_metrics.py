@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -133,6 +134,22 @@ def test_processes_that_were_forked_share_their_counts():
     )
 
     assert result.stdout.strip() == "{('requests', 'iris'): [6.0]}"
+
+
+def count_one(numbers: SharedNumbers, worker: int) -> None:
+    numbers.of_worker(worker).series(("requests", "iris"), 1)[0] += worker + 1
+
+
+def test_processes_that_were_spawned_share_their_counts():
+    numbers = SharedNumbers(2, spawned=True)
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=count_one, args=(numbers, worker)) for worker in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+
+    assert numbers.sums() == {("requests", "iris"): [3.0]}
 
 
 def test_threads_lose_no_count():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -341,3 +342,48 @@ def test_models_come_and_go_while_requests_use_them():
         thread.join(10)
 
     assert wrong == []
+
+
+# --- sent to another process
+
+
+class Sendable(Model):
+    """Can be pickled."""
+
+
+def loaded_by_name(name: str) -> list[Model]:
+    return [Sendable(name, version="3")]
+
+
+def test_a_repository_that_is_sent_has_the_same_models_under_the_same_names(tmp_path: Path):
+    repository = ModelRepository(tmp_path, loader=loaded_by_name)
+    for version in ("2", "10"):
+        repository.update(Sendable("m", version=version))
+    repository.update(Sendable("other"), "renamed")
+
+    sent = pickle.loads(pickle.dumps(repository))
+
+    assert [(served.name, served.version) for served in sent.all()] == [("m", "10"), ("m", "2"), ("renamed", None)]
+    assert sent.models_dir == tmp_path
+    assert sent.load("m")
+    assert sent.versions("m") == ["3"]
+    assert repository.versions("m") == ["10", "2"]
+
+
+def test_what_was_unloaded_is_sent_along():
+    repository = ModelRepository()
+    repository.update(Sendable("m"))
+    repository.unload("m")
+
+    sent = pickle.loads(pickle.dumps(repository))
+
+    assert sent.load("m")
+    assert sent.is_model_ready("m")
+
+
+def test_a_model_that_cannot_be_sent_is_named():
+    repository = ModelRepository()
+    repository.update(Noting("m"))
+
+    with pytest.raises(InvalidInput, match="model 'm' cannot be sent to another process"):
+        pickle.dumps(repository)

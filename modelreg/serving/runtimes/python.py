@@ -8,6 +8,7 @@ import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any, SupportsIndex
 
 from modelreg.exceptions import InvalidModel, ModelRegError, UntrustedModel
 from modelreg.serving.model import Model
@@ -35,16 +36,16 @@ def create(name: str, path: Path, *, version: str | None, trust: Trust) -> Model
             f"model {name!r}: {path.name} is code that comes with the model",
             next_step="if you trust whoever wrote it, serve with --trust-code",
         )
-    model = _class_in(_module(name, path), name, path)(name)
+    kind = _class_in(_module(name, path), name, path)
+    _make_sendable(kind, name, path)
+    model = kind(name)
     if version is not None:
         model.version = version
     return model
 
 
 def _module(name: str, path: Path) -> ModuleType:
-    # A name of its own for each folder, so that one model's code never stands for another's.
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    module_name = f"modelreg_model_{digest}"
+    module_name = _module_name(path)
     spec = importlib.util.spec_from_file_location(module_name, path, submodule_search_locations=[str(path.parent)])
     if spec is None or spec.loader is None:
         raise InvalidModel(f"model {name!r}: {path.name} is not a Python file")
@@ -63,6 +64,33 @@ def _module(name: str, path: Path) -> ModuleType:
             f"model {name!r}: {path.name} fails with {type(error).__name__}", debug_details=str(error)
         ) from error
     return module
+
+
+def _module_name(path: Path) -> str:
+    """A name of its own for each folder, so that one model's code never stands for another's."""
+    return f"modelreg_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+
+
+def _make_sendable(kind: type[Model], name: str, path: Path) -> None:
+    """Let models of a class be pickled for a worker process, which cannot import the module that it is of.
+
+    A class that says itself how it is pickled is left alone.
+    """
+    if kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return
+
+    def reduce(model: Model, protocol: SupportsIndex) -> tuple[Any, ...]:
+        # What makes it, the arguments of that, and its state.
+        described: Any = object.__reduce_ex__(model, protocol)
+        return (_made_empty, (name, path), *described[2:])
+
+    kind.__reduce_ex__ = reduce  # type: ignore[assignment,method-assign]  # a class of the model's own code, made for it here
+
+
+def _made_empty(name: str, path: Path) -> Model:
+    """A model of the class in a file, as it is before its state is set."""
+    kind = _class_in(sys.modules.get(_module_name(path)) or _module(name, path), name, path)
+    return kind.__new__(kind)
 
 
 def _forget(module_name: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,34 @@ def test_code_that_changed_is_read_anew(tmp_path: Path):
     model.load()
 
     assert model.predict({"instances": [1]}) == {"predictions": [1001]}
+
+
+def test_code_that_comes_with_a_model_is_run_by_a_process_that_the_model_is_sent_to(tmp_path: Path):
+    model = open_model("m", python_model(tmp_path / "m", 2), version="7", trust=Trust(code=True))
+    pickled = tmp_path / "pickled"
+    pickled.write_bytes(pickle.dumps(model))
+    program = f"""
+        import pickle
+        from pathlib import Path
+        model = pickle.loads(Path({str(pickled)!r}).read_bytes())
+        model.load()
+        print(model.name, model.version, model.predict({{"instances": [10]}}))
+    """
+
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout == "m 7 {'predictions': [21]}\n"
+
+
+def test_code_that_says_how_it_is_pickled_is_left_to_it(tmp_path: Path):
+    folder = python_model(tmp_path / "m", 2)
+    (folder / "model.py").write_text(f"{CODE}\n    def __reduce__(self):\n        return str, ('mine',)\n")
+
+    model = open_model("m", folder, trust=Trust(code=True))
+
+    assert pickle.loads(pickle.dumps(model)) == "mine"
 
 
 @pytest.mark.parametrize("code", ["x = 1", "raise KeyError('secret')", "from modelreg.serving import Model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def test_a_model_answers_as_the_object_it_was_made_of(fitted: Any):
 
     first = next(iter(answer.values()))
     np.testing.assert_allclose(first, expected(fitted.model, matrix), rtol=1e-5)
+
+
+@pytest.mark.parametrize("fitted", ALL, indirect=True)
+def test_a_model_that_is_not_loaded_can_be_sent_to_another_process(fitted: Any):
+    sent = pickle.loads(pickle.dumps(open_model("model", fitted.path, version="2", trust=Trust(pickle=True))))
+
+    assert (sent.name, sent.version, sent.ready) == ("model", "2", False)
+    assert sent.load()
 
 
 @pytest.mark.parametrize("fitted", ALL, indirect=True)
