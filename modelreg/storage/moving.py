@@ -226,7 +226,7 @@ class LargeFile:
             identity=job.file.identity,
         )
         self._lock = threading.Lock()
-        self._hash = OrderedHash(self._partial, kept_bytes=_KEPT_BYTES)
+        self._hash = OrderedHash(self._partial, kept_bytes=_KEPT_BYTES, release=backend.release)
         self._under_way = 0
         self._error: ObjectChanged | None = None
         self._moved = self.taken_up

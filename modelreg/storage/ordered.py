@@ -25,11 +25,15 @@ class OrderedHash:
     Args:
         file: Where the bytes are written, and which of its parts are.
         kept_bytes: What may wait in memory.
+        release: Given each piece that is not needed any more.
     """
 
-    def __init__(self, file: PartialFile, *, kept_bytes: int) -> None:
+    def __init__(
+        self, file: PartialFile, *, kept_bytes: int, release: Callable[[Any], object] = lambda _: None
+    ) -> None:
         self._file = file
         self._free = kept_bytes
+        self._release = release
         self._digest = hashlib.sha256()
         self._changed = threading.Condition()
         self._hashing = False
@@ -48,16 +52,16 @@ class OrderedHash:
         return self._digest.hexdigest()
 
     def keep(self, part: int, piece: Any) -> None:
-        """Take the next bytes of ``part``, which must not change any more."""
+        """Take the next bytes of ``part``, which must not change until they are released."""
         with self._changed:
-            if part in self._overflown:
-                return
             # What is next in line does not wait.
             if len(piece) > self._free and part != self.part:
                 self._overflown.add(part)
+            if part not in self._overflown:
+                self._free -= len(piece)
+                self._kept.setdefault(part, deque()).append(piece)
                 return
-            self._free -= len(piece)
-            self._kept.setdefault(part, deque()).append(piece)
+        self._release(piece)
 
     def advance(self, alive: Callable[[], object]) -> bool:
         """Hash what is next in line, unless another thread does; return, once, that nothing is left.
@@ -112,9 +116,11 @@ class OrderedHash:
             self._digest.update(piece)
             return len(piece)
         self._digest.update(piece)
+        count = len(piece)
         with self._changed:
-            self._free += len(piece)
-        return len(piece)
+            self._free += count
+        self._release(piece)
+        return count
 
     def _read_back(self) -> memoryview:
         start, length = self._file.bounds(self.part)

@@ -3,7 +3,7 @@
 - A small file is read whole, in memory, by one request; several go to a thread at a time. A single one is read by the
   caller's own thread, where the storage keeps its deadlines: starting another takes as long as reading it.
 - A large file is cut into parts, which any thread writes to their place in its :class:`PartialFile`. The thread that
-  completes the next part in line hashes it, so hashing runs beside the transfer and reads from the page cache.
+  brings the next piece in line hashes it, so hashing runs beside the transfer.
 - A file that can only be read from its start is one stream.
 
 The caller's thread hands out the work and calls back; whatever it raises ends the transfer, and the partial files

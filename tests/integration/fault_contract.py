@@ -190,7 +190,7 @@ class FaultContract:
         monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
         monkeypatch.setenv("MODELREG_TRANSFER_CONCURRENCY", "1")
         proxied.place.put("model.bin", LARGE)
-        proxied.proxy.spoil(Reset(after=4 * MIB), when=is_third_download(proxied.proxy))
+        proxied.proxy.spoil(Reset(after=4 * MIB), when=is_last_range(proxied.proxy))
         with raises(StorageError, proxied.place):
             modelreg.fetch(proxied.place.at("model.bin"))
         proxied.proxy.heal()
@@ -203,7 +203,7 @@ class FaultContract:
 
     def test_after_a_kill_midway_only_the_rest_is_read(self, proxied: Proxied) -> None:
         proxied.place.put("model.bin", LARGE)
-        proxied.proxy.spoil(Stall(after=MIB), when=is_third_download(proxied.proxy))
+        proxied.proxy.spoil(Stall(after=MIB), when=is_last_range(proxied.proxy))
         with fetching(proxied.place.at("model.bin"), MODELREG_TRANSFER_CONCURRENCY="1") as process:
             assert proxied.proxy.wait_for(lambda proxy: proxy.sent >= 33 * MIB)
             process.kill()
@@ -252,7 +252,7 @@ class FaultContract:
         # Longer, for a server that tells versions apart by their second and size.
         changed = bytes(reversed(LARGE)) + b"longer"
         proxied.proxy.spoil(
-            Do(lambda: proxied.place.put("model.bin", changed)), times=1, when=is_third_download(proxied.proxy)
+            Do(lambda: proxied.place.put("model.bin", changed)), times=1, when=is_last_range(proxied.proxy)
         )
 
         got = modelreg.fetch(proxied.place.at("model.bin")).read_bytes()
@@ -266,7 +266,7 @@ class FaultContract:
     ) -> None:
         monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
         proxied.place.put("model.bin", LARGE)
-        proxied.proxy.spoil(Reset(after=MIB), when=is_third_download(proxied.proxy))
+        proxied.proxy.spoil(Reset(after=MIB), when=is_last_range(proxied.proxy))
         with raises(StorageError, proxied.place):
             modelreg.fetch(proxied.place.at("model.bin"))
         proxied.proxy.heal()
@@ -358,11 +358,16 @@ def fetching(uri: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def is_third_download(proxy: FaultyProxy) -> When:
-    """Return what matches the third request for an object's bytes, and those after it."""
+def is_last_range(proxy: FaultyProxy) -> When:
+    """Return what matches the request for the fifth range of an object, and those after it: ``LARGE`` has five."""
 
     def matches(request: Request) -> bool:
         # The request itself is among them already.
-        return is_download(request) and sum(1 for one in proxy.requests if is_download(one)) >= 3
+        return is_range(request) and sum(1 for one in proxy.requests if is_range(one)) >= 5
 
     return matches
+
+
+def is_range(request: Request) -> bool:
+    """Match requests for a part of an object."""
+    return is_download(request) and request.headers.get("Range") is not None

@@ -185,6 +185,8 @@ class Backend(abc.ABC):
     def stream(self, file: RemoteFile, offset: int, length: int | None) -> Iterator[Any]:
         """Yield ``length`` bytes from ``offset`` on as buffers, one after the other; ``None``: to the end.
 
+        A buffer stays as it is until it is released, if it ever is.
+
         Raises:
             ObjectChanged: It is not what ``file`` describes any more.
             StorageError: The storage failed or could not be reached.
@@ -193,6 +195,9 @@ class Backend(abc.ABC):
         chunks = self._translated(self._stream, file, offset, length, what=what)
         while (chunk := self._translated(next, chunks, None, what=what)) is not None:
             yield chunk
+
+    def release(self, buffer: Any) -> None:  # noqa: B027 - most backends make new ones
+        """Take back a buffer that :meth:`stream` yielded and nobody reads any more, to be filled again."""
 
     def write(self, name: str, source: BinaryIO, size: int, *, sha256: str | None = None) -> None:
         """Store ``size`` bytes of ``source`` as ``name`` below the URI; visible only once they are all there.

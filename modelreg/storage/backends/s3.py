@@ -11,6 +11,7 @@ import attrs
 
 from modelreg.exceptions import AccessDenied, InvalidInput, ModelRegError
 from modelreg.storage.backends.objects import ObjectStoreBackend
+from modelreg.storage.plain_http import PlainReader, is_direct
 from modelreg.storage.uri import StorageURI
 from modelreg.storageconfig import S3Settings, StorageSettings
 
@@ -30,6 +31,7 @@ class S3Backend(ObjectStoreBackend):
     def __init__(self, uri: StorageURI, *, settings: StorageSettings) -> None:
         super().__init__(uri, settings=settings)
         self._s3 = _with_options(settings.s3, uri)
+        self._plain = self._plain_reader(self._s3.endpoint)
 
     def _make_store(self, retry: Any) -> Any:
         from obstore.store import S3Store
@@ -44,6 +46,15 @@ class S3Backend(ObjectStoreBackend):
         }
         options = self.client_options(endpoint=endpoint, verify_tls=s3.verify_tls, ca_bundle=s3.ca_bundle)
         return S3Store(**config, client_options=options, retry_config=retry)
+
+    def _plain_reader(self, endpoint: str | None) -> PlainReader | None:
+        """Return what reads large files from ``endpoint``; ``None`` where that is for obstore."""
+        parts = urlsplit(endpoint or "")
+        # Nobody signs what is asked anonymously, and proxies are obstore's to find.
+        if parts.scheme != "http" or self._s3.anonymous or self.settings.proxy or not is_direct(parts):
+            return None
+        transfer = self.settings.transfer
+        return PlainReader(connect_timeout_s=transfer.connect_timeout_s, stall_timeout_s=transfer.stall_timeout_s)
 
     def _credentials(self) -> dict[str, Any]:
         s3 = self._s3
