@@ -176,13 +176,21 @@ def test_a_page_that_did_not_change_costs_one_request_without_a_body(site: Any):
     assert site.answers[0] in {("HEAD", 200), ("GET", 304)}
 
 
-def test_a_page_that_is_new_costs_one_request(site: Any):
+def test_a_page_whose_digest_is_known_costs_one_request(site: Any):
     site.pages["/model.bin"] = b"weights"
 
-    path = modelreg.fetch(f"{site.url}/model.bin")
+    path = modelreg.fetch(f"{site.url}/model.bin", digest=hashlib.sha256(b"weights").hexdigest())
 
     assert path.read_bytes() == b"weights"
     assert site.answers == [("GET", 200)]
+
+
+def test_a_page_of_which_nothing_is_known_is_asked_about_before_it_is_read(site: Any):
+    site.pages["/model.bin"] = b"weights"
+
+    modelreg.fetch(f"{site.url}/model.bin")
+
+    assert site.answers == [("HEAD", 200), ("GET", 200)]
 
 
 def test_a_page_that_changed_is_fetched_anew(site: Any):
