@@ -37,11 +37,15 @@ class Start(Protocol):
     def __call__(self, starter: Callable[[Path], AbstractContextManager[Server]]) -> Server: ...
 
 
+# Before xdist's own, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            # The tests of a class, or of a module without, share servers, which every process starts for itself.
+            item.add_marker(pytest.mark.xdist_group(item.parent.nodeid if item.parent else ""))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc"),
 ]
-_GIGABYTE = pattern_bytes(16 << 20) * 64
 _MOST_BYTES = 250 << 20
 
 # getrusage would tell the peak of the process that started it, if that was higher.
@@ -38,25 +37,30 @@ def peak_rss(action: str, first: str, second: str = "") -> int:
     return 1024 * int(subprocess.run(command, check=True, capture_output=True, env={**os.environ}).stdout)
 
 
+@pytest.fixture(scope="module")
+def gigabyte() -> bytes:
+    return pattern_bytes(16 << 20) * 64
+
+
 @pytest.fixture
 def s3(seaweedfs: S3Server, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     yield from s3_place(seaweedfs, bucket_name, monkeypatch)
 
 
-def test_a_gigabyte_from_s3_takes_little_memory(s3: Place) -> None:
-    s3.put("large.bin", _GIGABYTE)
+def test_a_gigabyte_from_s3_takes_little_memory(s3: Place, gigabyte: bytes) -> None:
+    s3.put("large.bin", gigabyte)
 
     assert peak_rss("fetch", s3.at("large.bin")) < _MOST_BYTES
 
 
-def test_a_gigabyte_over_http_takes_little_memory(nginx: WebServer, bucket_name: str) -> None:
+def test_a_gigabyte_over_http_takes_little_memory(nginx: WebServer, bucket_name: str, gigabyte: bytes) -> None:
     place = web_place(nginx, bucket_name)
-    place.put("large.bin", _GIGABYTE)
+    place.put("large.bin", gigabyte)
 
     assert peak_rss("fetch", place.at("large.bin")) < _MOST_BYTES
 
 
-def test_pushing_a_gigabyte_takes_little_memory(s3: Place, tmp_path: Path) -> None:
-    (tmp_path / "large.bin").write_bytes(_GIGABYTE)
+def test_pushing_a_gigabyte_takes_little_memory(s3: Place, tmp_path: Path, gigabyte: bytes) -> None:
+    (tmp_path / "large.bin").write_bytes(gigabyte)
 
     assert peak_rss("push", str(tmp_path / "large.bin"), s3.at("large.bin")) < _MOST_BYTES
