@@ -60,6 +60,8 @@ class Place:
         filesystem_path: The folder as the storage's fsspec filesystem takes it; ``None`` where it takes the URI.
         creates_buckets: Whether a write to a missing bucket makes it.
         detects_same_size: Whether the storage tells that a file changed whose size did not, however soon.
+        large_bytes: Size of the file that stands for large ones, in bytes, a multiple of 16 MiB; less than a gigabyte
+            for a server that copies the whole file for each range of it.
     """
 
     uri: str
@@ -72,6 +74,7 @@ class Place:
     filesystem_path: str | None = None
     creates_buckets: bool = False
     detects_same_size: bool = True
+    large_bytes: int = 1 << 30
 
     def at(self, name: str) -> str:
         """Return the URI of ``name`` in this folder."""
