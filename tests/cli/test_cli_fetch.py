@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from file_trees import write_tree
 from modelreg import ModelRegistry
 
 Cli = Callable[..., Result]
@@ -18,11 +19,7 @@ FILES = {"config.json": b"{}", "weights/part-1.bin": b"one", "weights/part-2.bin
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    for name, content in FILES.items():
-        path = tmp_path / "source" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tmp_path / "source"
+    return write_tree(tmp_path / "source", FILES)
 
 
 def files_below(root: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
+from file_trees import write_tree
 from modelreg.fetching.misses import Fetcher
 from modelreg.storage import download
 
@@ -107,12 +108,7 @@ def folder(tmp_path: Path) -> MakeFolder:
     """Makes a folder of the given files; called again, one beside it."""
 
     def make(files: dict[str, bytes]) -> Path:
-        root = tmp_path / f"source-{len([*tmp_path.iterdir()])}"
-        for name, content in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return root
+        return write_tree(tmp_path / f"source-{len([*tmp_path.iterdir()])}", files)
 
     return make
 

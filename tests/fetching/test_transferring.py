@@ -12,6 +12,7 @@ import fsspec
 import pytest
 
 import modelreg
+from file_trees import write_tree
 from modelreg.exceptions import DigestMismatch, InvalidInput, ObjectNotFound
 from modelreg.fetching.transferring import Transfer
 from modelreg.storageconfig import StorageSettings
@@ -31,11 +32,7 @@ def memory() -> Iterator[str]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    for name, content in FILES.items():
-        path = tmp_path / "source" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tmp_path / "source"
+    return write_tree(tmp_path / "source", FILES)
 
 
 def files_below(root: Path) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import modelreg
+from file_trees import write_tree
 from modelreg.testing.storage_place import read_tree
 from modelreg.utils import BackendDefinition, save_to_oci_registry
 from real_servers.oci import OCIServer
@@ -28,11 +29,7 @@ Skopeo = Callable[..., str]
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """The folder of a model."""
-    for name, content in FILES.items():
-        path = tmp_path / "model" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tmp_path / "model"
+    return write_tree(tmp_path / "model", FILES)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import modelreg
+from file_trees import write_tree
 from modelreg import ModelRegistry
 from modelreg.cli.transfer_job import perform
 from modelreg.exceptions import AccessDenied, DuplicateError
@@ -26,11 +27,7 @@ FILES = {"config.json": b"{}", "weights/large.bin": os.urandom(11 << 20), "weigh
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    for name, content in FILES.items():
-        path = tmp_path / "model" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tmp_path / "model"
+    return write_tree(tmp_path / "model", FILES)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from file_trees import write_tree
 from modelreg.exceptions import (
     DigestMismatch,
     InvalidInput,
@@ -47,13 +48,11 @@ def layout(tmp_path: Path) -> ImageLayout:
 
 
 def written(folder: Path, contents: dict[str, bytes]) -> list[LocalFile]:
-    files = []
-    for name, content in contents.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        files.append(LocalFile(path, name, len(content), path.stat().st_mtime_ns))
-    return files
+    write_tree(folder, contents)
+    return [
+        LocalFile(folder / name, name, len(content), (folder / name).stat().st_mtime_ns)
+        for name, content in contents.items()
+    ]
 
 
 def pusher(target: Any, **options: Any) -> ImagePusher:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from file_trees import write_tree
 from modelreg.exceptions import InvalidInput
 from modelreg.storage.model import LocalFile
 from modelreg.storage.oci.blobs import Blob, blob_of, hashed
@@ -32,10 +33,7 @@ def files(tmp_path: Path) -> Callable[[dict[str, bytes]], list[LocalFile]]:
     """Writes files and returns them as they are to be pushed."""
 
     def write(contents: dict[str, bytes]) -> list[LocalFile]:
-        for name, content in contents.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        write_tree(tmp_path, contents)
         return [local(tmp_path / name, name) for name in contents]
 
     return write

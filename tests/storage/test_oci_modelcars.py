@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
+from file_trees import write_tree
 from modelreg.exceptions import AccessDenied, InvalidInput, InvalidURI, ObjectNotFound, StorageError
 from modelreg.storage.oci.images import canonical
 from modelreg.storage.oci.layout import ImageLayout
@@ -44,11 +45,7 @@ def closed_registry() -> Iterator[OCITestRegistry]:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """The folder of a model."""
-    for name, content in FILES.items():
-        path = tmp_path / "model" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tmp_path / "model"
+    return write_tree(tmp_path / "model", FILES)
 
 
 def add_base(registry: OCITestRegistry, repository: str = "library/base") -> str:
