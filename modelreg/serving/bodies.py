@@ -128,8 +128,8 @@ class Buffers:
         self._free: deque[bytearray] = deque(maxlen=_KEPT_BUFFERS)
 
     @contextmanager
-    def body(self, environ: dict[str, Any], limits: BodyLimits) -> Iterator[memoryview]:
-        """Read the body of a request that :func:`is_large`; it is there within the block, and nothing may keep it.
+    def body(self, environ: dict[str, Any], limits: BodyLimits) -> Iterator[bytearray]:
+        """Read the body of a request that :func:`is_large`; nothing may look into it after the block.
 
         Args:
             environ: The request, as WSGI has it.
@@ -141,12 +141,13 @@ class Buffers:
         """
         stream = environ["wsgi.input"]
         length = _length_within(limits, environ["CONTENT_LENGTH"], stream)
-        buffer = self._take()
-        _fill(buffer, stream, length)
-        with memoryview(buffer)[:length] as body:
-            yield body
-        if len(buffer) <= _KEPT_BYTES:
-            self._free.append(buffer)
+        body = self._take()
+        _fill(body, stream, length)
+        # It keeps its memory when it becomes shorter, unless that is less than half of it.
+        del body[length:]
+        yield body
+        if length <= _KEPT_BYTES:
+            self._free.append(body)
 
     def _take(self) -> bytearray:
         try:

@@ -192,7 +192,7 @@ def inference_route(path: str) -> Route | None:
     return verb, name, version or None
 
 
-def _read_request(body: bytes | memoryview, name: str, version: str | None, headers: dict[str, str]) -> InferRequest:
+def _read_request(body: bytes | bytearray, name: str, version: str | None, headers: dict[str, str]) -> InferRequest:
     length = headers.get(_HEADER_LENGTH)
     header_length = None if length is None else _header_length(length)
     request = decode_request(body, model_name=name, model_version=version, header_length=header_length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -87,20 +88,22 @@ def test_a_large_request_may_have_keys_with_escapes():
     assert request.inputs[0].as_numpy().tolist() == [1.5]
 
 
-@pytest.mark.parametrize("data", [[0, [1]], [0, []], [[0], 1], [[0, [1]]]])
-def test_a_large_request_whose_lists_are_uneven_is_refused(data: list[object]):
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("data", [[0, [1]], [0, []], [[0], 1], [[0, [1]]], [0, 1, []]])
+def test_a_large_request_whose_lists_are_uneven_is_refused(data: list[object], kind: Callable[[bytes], bytes]):
     document = {"inputs": [{"name": "x", "shape": [2], "datatype": "INT8", "data": data}], "id": "i" * 5000}
 
     with pytest.raises(InvalidInput, match="'x'"):
-        oip_json.decode_request(json.dumps(document).encode(), model_name="m")
+        oip_json.decode_request(kind(json.dumps(document).encode()), model_name="m")
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize("shape", [[50_000], [250, 200], [50_000, 1]])
-def test_a_large_request_is_read_whole_however_its_numbers_are_nested(shape: list[int]):
+def test_a_large_request_is_read_whole_however_its_numbers_are_nested(shape: list[int], kind: Callable[[bytes], bytes]):
     array = np.arange(50_000, dtype="f4").reshape(shape)
     tensor = {"name": "x", "shape": shape, "datatype": "FP32", "data": array.tolist()}
 
-    request = oip_json.decode_request(json.dumps({"inputs": [tensor]}).encode(), model_name="m")
+    request = oip_json.decode_request(kind(json.dumps({"inputs": [tensor]}).encode()), model_name="m")
 
     assert np.array_equal(request.inputs[0].as_numpy(), array)
 
