@@ -83,8 +83,8 @@ class Bringing:
             tree = backend.snapshot(
                 allow_patterns=self._question.allow,
                 ignore_patterns=self._question.ignore,
-                # Of what the cache knows nothing, all will be moved. What two answers say differently is how a lie about
-                # a file is seen; one answer is enough where a digest is known.
+                # Of what the cache knows nothing, all will be moved. What two answers say differently is how a lie is
+                # seen; one answer is enough where a digest is known.
                 to_read=self._digest is not None and (self._force or not self._known),
             )
             ref = None if self._force else self._unchanged(tree)
