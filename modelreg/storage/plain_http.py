@@ -54,7 +54,7 @@ class PlainReader:
             headers["If-Match"] = tag
         connection, answer = self._answered(urlsplit(url), headers)
         if not _is_range(answer, f"bytes {offset}-{offset + length - 1}/{size}", tag):
-            connection.close()
+            _end(connection, answer)
             return None
         return self._pieces(connection, answer, length)
 
@@ -70,7 +70,7 @@ class PlainReader:
         finally:
             # One whose answer was not read to its end cannot be asked anything else.
             if self._closed or not answer.isclosed():
-                connection.close()
+                _end(connection, answer)
             else:
                 self._idle.append(connection)
 
@@ -88,6 +88,9 @@ class PlainReader:
             except (ConnectionError, HTTPException):
                 # The server closed it while it was idle.
                 connection.close()
+            except BaseException:
+                connection.close()
+                raise
         connection = HTTPConnection(url.netloc, timeout=self._connect_timeout_s)
         try:
             connection.connect()
@@ -104,6 +107,12 @@ class PlainReader:
 def _ask(connection: HTTPConnection, target: str, headers: Mapping[str, str]) -> HTTPResponse:
     connection.request("GET", target, headers=dict(headers))
     return connection.getresponse()
+
+
+def _end(connection: HTTPConnection, answer: HTTPResponse) -> None:
+    # A connection that the server means to close has left its socket to the answer.
+    answer.close()
+    connection.close()
 
 
 def _is_range(answer: HTTPResponse, expected: str, tag: str | None) -> bool:
