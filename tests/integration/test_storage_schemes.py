@@ -17,9 +17,6 @@ from real_servers.gcs import GCSServer
 from real_servers.s3 import S3Server
 from real_servers.web import WebServer
 
-# Where a gigabyte has gone through the same code already, or a server would take a minute for it.
-LESS_BYTES = 128 << 20
-
 
 class TestSeaweedFS(StorageContract):
     @pytest.fixture
@@ -32,7 +29,7 @@ class TestMoto(StorageContract):
     def place(self, moto: S3Server, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         # moto lets any credentials pass, and copies an object for each range that is read of it.
         for place in s3_place(moto, bucket_name, monkeypatch, keeps_every_key=True):
-            yield attrs.evolve(place, denied=None, large_bytes=LESS_BYTES)
+            yield attrs.evolve(place, denied=None, large_bytes=128 << 20)
 
 
 class TestGCS(StorageContract):
@@ -51,16 +48,14 @@ class TestAzureABFS(StorageContract):
     @pytest.fixture
     def place(self, azurite: AzureServer, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         uri = f"abfs://{bucket_name}@{azurite.account}.dfs.core.windows.net"
-        for place in azure_place(azurite, bucket_name, monkeypatch, uri=uri):
-            yield attrs.evolve(place, large_bytes=LESS_BYTES)
+        yield from azure_place(azurite, bucket_name, monkeypatch, uri=uri)
 
 
 class TestAzureBlobURL(StorageContract):
     @pytest.fixture
     def place(self, azurite: AzureServer, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         uri = f"https://{azurite.account}.blob.core.windows.net/{bucket_name}"
-        for place in azure_place(azurite, bucket_name, monkeypatch, uri=uri, escape=escape_url):
-            yield attrs.evolve(place, large_bytes=LESS_BYTES)
+        yield from azure_place(azurite, bucket_name, monkeypatch, uri=uri, escape=escape_url)
 
 
 class TestHTTP(FileContract):
