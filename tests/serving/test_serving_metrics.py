@@ -21,6 +21,7 @@ from modelreg.serving.metrics import Metrics, NoMetrics, PrometheusMetrics
 from modelreg.serving.repository import ModelRepository
 from modelreg.serving.shared_numbers import SharedNumbers
 from modelreg.testing import EchoModel, HeldModel
+from spawned import count_one
 
 IRIS = {"model_name": "iris", "model_version": "1"}
 
@@ -134,10 +135,6 @@ def test_processes_that_were_forked_share_their_counts():
     )
 
     assert result.stdout.strip() == "{('requests', 'iris'): [6.0]}"
-
-
-def count_one(numbers: SharedNumbers, worker: int) -> None:
-    numbers.of_worker(worker).series(("requests", "iris"), 1)[0] += worker + 1
 
 
 def test_processes_that_were_spawned_share_their_counts():
