@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Iterable
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import attrs
 
 from modelreg.exceptions import InvalidInput, UnsupportedProtocol
-from modelreg.types.inference import InferResponse
+
+if TYPE_CHECKING:
+    from modelreg.types.inference import InferResponse
 
 #: What KServe says that a handler returns; one may return an array or a data frame as well.
-InferReturnValueTypes: TypeAlias = dict[str, Any] | InferResponse | list[str]
+InferReturnValueTypes: TypeAlias = Union[dict[str, Any], "InferResponse", list[str]]
 InferReturnType: TypeAlias = InferReturnValueTypes | Awaitable[InferReturnValueTypes]
 
 
