@@ -98,6 +98,12 @@ class FaultContract:
     def few_attempts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "2")
 
+    @pytest.fixture
+    def one_attempt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
+        # What is only slow must not be given up: there is no second attempt.
+        monkeypatch.setenv("MODELREG_STALL_TIMEOUT", "60")
+
     @pytest.mark.parametrize(
         "fault",
         [
@@ -185,9 +191,8 @@ class FaultContract:
         assert time.monotonic() - start < BOUNDED_S
 
     def test_after_a_death_midway_only_the_rest_is_read(
-        self, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+        self, proxied: Proxied, one_attempt: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
         monkeypatch.setenv("MODELREG_TRANSFER_CONCURRENCY", "1")
         proxied.place.put("model.bin", LARGE)
         proxied.proxy.spoil(Reset(after=4 * MIB), when=is_last_range(proxied.proxy))
@@ -262,9 +267,8 @@ class FaultContract:
         assert (got == changed, got == LARGE) == (True, False)
 
     def test_an_object_that_changes_between_a_kill_and_a_resume_is_read_anew(
-        self, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+        self, proxied: Proxied, one_attempt: None
     ) -> None:
-        monkeypatch.setenv("MODELREG_TRANSFER_ATTEMPTS", "1")
         proxied.place.put("model.bin", LARGE)
         proxied.proxy.spoil(Reset(after=MIB), when=is_last_range(proxied.proxy))
         with raises(StorageError, proxied.place):
