@@ -200,7 +200,7 @@ class PrometheusMetrics:
             return [self._others or REGISTRY]
         shared = CollectorRegistry()
         try:
-            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # the library has no types
         except ValueError:
             # The variable is not set, or names no folder.
             return []

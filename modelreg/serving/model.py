@@ -198,7 +198,7 @@ class Model:
         self,
         payload: Any,
         headers: dict[str, str] | None = None,
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - for those who override it
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - for those who override it - for those who override it
     ) -> Any:
         """Return the answer; where ``predictor_config`` is set, and nothing overrides this, the predictor's.
 
@@ -222,7 +222,7 @@ class Model:
         self,
         result: Any,
         headers: dict[str, str] | None = None,  # noqa: ARG002 - for those who override it
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - for those who override it
     ) -> Any:
         """Return the answer made of what :meth:`predict` returned.
 

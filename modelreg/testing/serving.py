@@ -27,7 +27,7 @@ class EchoModel(Model):
         self,
         payload: Any,
         headers: dict[str, str] | None = None,  # noqa: ARG002 - a handler's signature
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - the base's signature
     ) -> Any:
         """Return ``payload`` as an answer.
 
@@ -134,8 +134,8 @@ class FailingModel(Model):
     def predict(
         self,
         payload: Any,  # noqa: ARG002 - a handler's signature
-        headers: dict[str, str] | None = None,  # noqa: ARG002
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+        headers: dict[str, str] | None = None,  # noqa: ARG002 - the base's signature
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - the base's signature
     ) -> Any:
         """Raise the error."""
         raise self.error

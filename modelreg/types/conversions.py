@@ -35,4 +35,4 @@ class FromGRPC(Generic[T]):
         return self._read if instance is None else instance._from_grpc  # noqa: SLF001 - the field that it stands for
 
     def __set__(self, instance: _Arrived, value: bool) -> None:
-        instance._from_grpc = value  # noqa: SLF001
+        instance._from_grpc = value  # noqa: SLF001 - as above

@@ -262,7 +262,7 @@ class Tensor:
         return self.as_raw() == other.as_raw()
 
     # As of every class whose objects change.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # data may be exchanged
 
     def _described(self) -> tuple[Any, ...]:
         return self.name, list(self.shape), self.datatype, self.parameters or {}

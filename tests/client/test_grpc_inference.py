@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import trustme
 
+from grpc_servers import grpc_serving
+
 grpc = pytest.importorskip("grpc")
 
 from modelreg.client.grpc_inference import InferenceGRPCClient  # noqa: E402
@@ -28,8 +30,7 @@ from modelreg.exceptions import (  # noqa: E402
     TooManyRequests,
 )
 from modelreg.http.retry import RetryPolicy  # noqa: E402
-from modelreg.serving import DataPlane, InferInput, InferRequest, Model, ModelRepository, RequestedOutput  # noqa: E402
-from modelreg.serving.grpc import grpc_server  # noqa: E402
+from modelreg.serving import InferInput, InferRequest, Model, RequestedOutput  # noqa: E402
 from modelreg.serving.tls import TLSSettings  # noqa: E402
 from modelreg.testing.serving import HeldModel  # noqa: E402
 from modelreg.wire.protos import open_inference_pb2 as pb  # noqa: E402
@@ -56,15 +57,7 @@ def serve() -> Iterator[Callable[..., str]]:
     with ExitStack() as stack:
 
         def start(*models: Model, **options: Any) -> str:
-            repository = ModelRepository()
-            for model in models:
-                repository.update(model)
-            dataplane = DataPlane(repository)
-            dataplane.start()
-            stack.callback(dataplane.close)
-            server = grpc_server(dataplane, port=0, **options)
-            stack.callback(server.stop)
-            server.start()
+            server, _ = stack.enter_context(grpc_serving(*models, **options))
             return f"localhost:{server.port}"
 
         yield start

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import attrs
 import pytest
 
 from file_trees import write_tree
+from loopback import answering
 from modelreg.fetching.misses import Fetcher
 from modelreg.storage import download
 
@@ -48,37 +47,11 @@ class Site:
             handler.wfile.write(content)
 
 
-class QuietServer(ThreadingHTTPServer):
-    """Says nothing when a client goes away early."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            site.answer(self)
-
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    site.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield site
-    server.shutdown()
-    server.server_close()
+    with answering(site.answer) as site.url:
+        yield site
 
 
 @attrs.define

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import trustme
 
+from grpc_servers import grpc_serving
 from modelreg.exceptions import (
     DeadlineExceeded,
     InferenceError,
@@ -33,7 +34,7 @@ from modelreg.exceptions import (
     UnsupportedMediaType,
     UnsupportedProtocol,
 )
-from modelreg.serving import DataPlane, Model, ModelRepository
+from modelreg.serving import DataPlane, Model
 from modelreg.serving.admission import Admission
 from modelreg.serving.grpc import GRPCServer, KeepAlive, grpc_server
 from modelreg.serving.ports import SHARED_PORTS
@@ -73,15 +74,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(*models: Model, admission: Admission | None = None, creds: Any = None, **options: Any) -> Served:
-            repository = ModelRepository()
-            for model in models:
-                repository.update(model)
-            dataplane = DataPlane(repository, admission=admission)
-            dataplane.start()
-            stack.callback(dataplane.close)
-            server = grpc_server(dataplane, port=0, **options)
-            stack.callback(server.stop)
-            server.start()
+            server, dataplane = stack.enter_context(grpc_serving(*models, admission=admission, **options))
             target = f"localhost:{server.port}"
             channel = grpc.insecure_channel(target) if creds is None else grpc.secure_channel(target, creds)
             return Served(server, dataplane, stack.enter_context(channel))

@@ -16,8 +16,8 @@ import pytest
 from grpc import _server
 from grpc._cython import cygrpc
 
-from modelreg.serving import DataPlane, Model, ModelRepository
-from modelreg.serving.grpc import grpc_server
+from grpc_servers import grpc_serving
+from modelreg.serving import Model
 from modelreg.serving.grpc_inline import SUPPORTED, InlineCalls, look_inside
 from modelreg.serving.grpc_methods import service
 from modelreg.serving.grpc_threads import DaemonThreads
@@ -58,15 +58,7 @@ def serve() -> Iterator[Callable[..., Any]]:
     with ExitStack() as stack:
 
         def start(*models: Model) -> Any:
-            repository = ModelRepository()
-            for model in models:
-                repository.update(model)
-            dataplane = DataPlane(repository)
-            dataplane.start()
-            stack.callback(dataplane.close)
-            server = grpc_server(dataplane, port=0)
-            stack.callback(server.stop)
-            server.start()
+            server, _ = stack.enter_context(grpc_serving(*models))
             return stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
 
         yield start

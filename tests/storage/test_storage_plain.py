@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import pytest
 
+from loopback import answering
 from modelreg.exceptions import StorageUnreachable, TransferStalled
 from modelreg.storage import download, open_backend
 from modelreg.storage.buffers import Buffers
@@ -81,37 +81,11 @@ class Bucket:
             return arrived.path.read_bytes()
 
 
-class QuietServer(ThreadingHTTPServer):
-    """Says nothing when a client goes away early, as some tests want it to."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
     found = Bucket()
-
-    class OneObject(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            found.answer(self)
-
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = QuietServer(("127.0.0.1", 0), OneObject)
-    found.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield found
-    server.shutdown()
-    server.server_close()
+    with answering(found.answer) as found.address:
+        yield found
 
 
 def test_a_large_file_comes_by_signed_ranges_over_few_connections(bucket: Bucket, tmp_path: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import attrs
 import pytest
 
+from loopback import answering
 from modelreg.exceptions import (
     AccessDenied,
     ObjectChanged,
@@ -32,16 +33,6 @@ FAST = TransferSettings(
 CONTENT = pattern_bytes(350_000)
 
 
-class QuietServer(ThreadingHTTPServer):
-    """Says nothing when a client goes away early, as some tests want it to."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
 @attrs.define
 class Site:
     """What a server answers: ``answer`` is called with each request's handler."""
@@ -60,31 +51,20 @@ class Site:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[BaseHTTPRequestHandler], None]], Site]]:
-    servers: list[ThreadingHTTPServer] = []
+    with ExitStack() as stack:
 
-    def start(answer: Callable[[BaseHTTPRequestHandler], None]) -> Site:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        def start(answer: Callable[[BaseHTTPRequestHandler], None]) -> Site:
+            site = Site("", answer)
 
-            def do_GET(self) -> None:
-                site.requests.append((self.command, self.path, {key.lower(): v for key, v in self.headers.items()}))
-                site.answer(self)
+            def note_and_answer(handler: BaseHTTPRequestHandler) -> None:
+                headers = {key.lower(): value for key, value in handler.headers.items()}
+                site.requests.append((handler.command, handler.path, headers))
+                site.answer(handler)
 
-            do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+            site.url = stack.enter_context(answering(note_and_answer))
+            return site
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = QuietServer(("127.0.0.1", 0), Handler)
-        site = Site(f"http://127.0.0.1:{server.server_port}", answer)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return site
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 Serve = Callable[[Callable[[BaseHTTPRequestHandler], None]], Site]

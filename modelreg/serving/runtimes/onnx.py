@@ -119,7 +119,7 @@ class OnnxModel(Model):
         self,
         payload: Any,
         headers: dict[str, str] | None = None,  # noqa: ARG002 - the signature of all models
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - the base's signature
     ) -> dict[str, Any]:
         """Return arrays by the names of the outputs (V2), or ``{"predictions": [...]}`` of the first output (V1).
 

@@ -84,7 +84,7 @@ class TabularModel(Model):
         self,
         payload: Any,
         headers: dict[str, str] | None = None,  # noqa: ARG002 - the signature of all models
-        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002 - the base's signature
     ) -> dict[str, Any]:
         """Return arrays by the names of the outputs (V2), or ``{"predictions": [...]}`` (V1).
 
