@@ -50,7 +50,7 @@ def infer(  # noqa: PLR0917 - click passes everything by name
     headers: tuple[str, ...],
     timeout_s: float,
 ) -> None:
-    r"""Ask the model served at URL for its answer to what is in a file.
+    """Ask the model served at URL for its answer to what is in a file.
 
     The file is a request of the protocol in JSON (V2 with "inputs", or V1 with "instances"), a table in CSV whose first
     line names the columns, or an array of numpy. What a table or an array lacks, the model itself is asked for: the
@@ -60,7 +60,7 @@ def infer(  # noqa: PLR0917 - click passes everything by name
     Examples:
       modelreg infer http://localhost:8080 iris --input rows.csv
       modelreg infer localhost:8081 iris --grpc --input image.npy
-    """
+    """  # noqa: D301 - click wants the character
     from modelreg.cli.infer_files import request_from
 
     asking = _OverGRPC if over_grpc else _OverREST

@@ -149,7 +149,7 @@ def _kserve_only(command: Any) -> Any:
 @_kserve_only
 @click.pass_obj
 def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> None:
-    r"""Serve models over REST and gRPC until SIGTERM or Ctrl-C.
+    """Serve models over REST and gRPC until SIGTERM or Ctrl-C.
 
     A SOURCE is a folder with a model, with its versions, or with several models; a file; a URI that 'modelreg fetch'
     takes, model-registry:// among them; or module:Class, a subclass of modelreg.serving.Model. Options may be written
@@ -161,7 +161,7 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
       modelreg serve models/ --enable-repository-api
       modelreg serve fraud=s3://models/fraud/1.0.0 iris=iris.skops
       modelreg serve my_model:MyModel --name fraud --workers 2
-    """
+    """  # noqa: D301 - click wants the character
     set_up_logging = partial(_set_up_logging, options["log_config_file"], access_log=options["access_log"])
     set_up_logging()
     try:

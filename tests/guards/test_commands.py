@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from modelreg.cli.main import main
 
@@ -36,3 +37,11 @@ def test_every_option_of_a_command_says_what_it_does(name: str):
     options = [parameter for parameter in COMMANDS[name].params if isinstance(parameter, click.Option)]
 
     assert [option.name for option in options if not (option.help or option.hidden)] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_shows_no_marks_and_leaves_examples_a_line_each(name: str):
+    shown = CliRunner().invoke(main, [*name.split()[1:], "--help"]).output.splitlines()
+
+    assert [line for line in shown if "\\b" in line or "\b" in line] == []
+    assert [line for line in shown if "Examples:" in line and line != "  Examples:"] == []
