@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ def test_a_registry_that_is_down_at_the_end_is_not_waited_for_long(
     complete = run.finish()
 
     assert not complete
-    assert time.monotonic() - start < 2.0
+    # Less by far than the minute that other tests would wait.
+    assert time.monotonic() - start < 30.0
     assert "modelreg runs sync" in caplog.text
     tracker.close()
     assert len(journals()) == 1
@@ -68,7 +70,7 @@ def test_a_run_that_ended_while_the_registry_was_down_can_still_be_waited_for(
     ended = run.finish()
     early = run.flush(timeout_s=0.0)
     registry.down = False
-    late = run.flush(timeout_s=10.0)
+    late = run.flush(timeout_s=60.0)
 
     assert (ended, early, late) == (False, False, True)
     assert registry.runs["1"]["end"].status == "FINISHED"
@@ -172,20 +174,19 @@ def test_what_the_registry_refuses_is_kept_aside_and_the_rest_is_sent(
 
 
 def test_a_slow_registry_does_not_slow_the_run(make_tracker: Callable[..., Tracker], registry: Any):
-    taken = registry.write
+    taken, logged = registry.write, threading.Event()
 
     def slow(*args: Any, **kwargs: Any) -> None:
-        time.sleep(0.05)
+        assert logged.wait(60)
         taken(*args, **kwargs)
 
     registry.write = slow
     with make_tracker(batch_records=10).start_run("fraud") as run:
-        start = time.monotonic()
         for step in range(200):
             run.log_metric("loss", step, step=step)
-        logging_took = time.monotonic() - start
+        # A call that waited for the registry would never have come back.
+        logged.set()
 
-    assert logging_took < 0.5
     assert registry.values("1", "loss") == list(range(200))
 
 
@@ -216,11 +217,13 @@ def test_a_full_disk_does_not_end_the_run(tracker: Tracker, registry: Any, caplo
     assert caplog.text.count("the run goes on") == 1
 
 
-def test_a_defect_in_the_sink_keeps_the_journal_and_other_runs_going(tracker: Tracker, registry: Any, journals: Any):
+def test_a_defect_in_the_sink_keeps_the_journal_and_other_runs_going(
+    tracker: Tracker, registry: Any, journals: Any, eventually: Any
+):
     run = tracker.start_run("fraud")
     registry.faults = [ZeroDivisionError()]
     run.log_metric("loss", 1.0)
-    run.flush(timeout_s=1.0)
+    eventually(lambda: registry.faults == [])
 
     with tracker.start_run("fraud", nested=True) as other:
         other.log_metric("loss", 2.0)
