@@ -29,7 +29,7 @@ from modelreg.testing.oci_registry import OCITestRegistry, oci_registry
 
 REPOSITORY = "models/iris"
 CONTENT = bytes(range(256)) * 20
-FAST = TransferSettings(attempts=3, backoff_s=0.001, stall_timeout_s=5)
+FAST = TransferSettings(attempts=3, backoff_s=0.001)
 NOTHING = "sha256:" + "0" * 64
 
 

@@ -19,7 +19,7 @@ from modelreg.storage import download, open_backend
 from modelreg.storageconfig import S3Settings, StorageSettings, TransferSettings
 
 CONTENT = b"weights"
-ONCE = TransferSettings(attempts=1, stall_timeout_s=5, connect_timeout_s=5)
+ONCE = TransferSettings(attempts=1)
 # One URI of each mover, with the address of its service left open.
 URIS = [
     pytest.param("{0}/model.bin", id="http"),

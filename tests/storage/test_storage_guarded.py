@@ -21,7 +21,7 @@ from modelreg.storage.guarded import GuardedAdapter, LedAstray
 from modelreg.storage.hops import meaning, session_of
 from modelreg.storageconfig import StorageSettings, TransferSettings
 
-FAST = TransferSettings(attempts=1, stall_timeout_s=5, connect_timeout_s=5)
+FAST = TransferSettings(attempts=1)
 
 
 class Site:

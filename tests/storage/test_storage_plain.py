@@ -19,9 +19,8 @@ from modelreg.storage.buffers import Buffers
 from modelreg.storageconfig import S3Settings, StorageSettings, TransferSettings
 from modelreg.testing.storage_place import pattern_bytes
 
-FAST = TransferSettings(
-    concurrency=2, part_bytes=3 << 20, small_bytes=1 << 20, backoff_s=0.001, attempts=2, stall_timeout_s=0.3, restarts=1
-)
+FAST = TransferSettings(concurrency=2, part_bytes=3 << 20, small_bytes=1 << 20, backoff_s=0.001, attempts=2, restarts=1)
+IMPATIENT = attrs.evolve(FAST, stall_timeout_s=0.3)
 CONTENT = pattern_bytes((7 << 20) + 5)
 TAG = '"1"'
 
@@ -71,10 +70,18 @@ class Bucket:
         self.connections.add(handler.client_address)
         self.plainly(handler, start, end + 1)
 
-    def fetch(self, folder: Path, *, uri: str = "s3://bucket/model.bin", proxy: str | None = None, **s3: Any) -> bytes:
+    def fetch(
+        self,
+        folder: Path,
+        *,
+        uri: str = "s3://bucket/model.bin",
+        proxy: str | None = None,
+        transfer: TransferSettings = FAST,
+        **s3: Any,
+    ) -> bytes:
         keys = {"access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"}
         named = S3Settings(**{"endpoint": self.address, **keys, **s3})
-        with open_backend(uri, settings=StorageSettings(s3=named, transfer=FAST, proxy=proxy)) as backend:
+        with open_backend(uri, settings=StorageSettings(s3=named, transfer=transfer, proxy=proxy)) as backend:
             tree = backend.snapshot()
             [arrived] = download(backend, [(tree.files[0], folder / "part")])
             assert arrived.path is not None
@@ -194,10 +201,10 @@ def test_a_connection_that_was_closed_while_idle_is_made_anew(bucket: Bucket, tm
 
 def test_a_server_that_falls_silent_is_given_up(bucket: Bucket, tmp_path: Path) -> None:
     done = threading.Event()
-    bucket.plainly = lambda *_: done.wait(30)
+    bucket.plainly = lambda *_: done.wait(60)
 
     with pytest.raises(TransferStalled):
-        bucket.fetch(tmp_path)
+        bucket.fetch(tmp_path, transfer=IMPATIENT)
 
     done.set()
 

@@ -25,7 +25,7 @@ def serve() -> Iterator[Serve]:
             def run() -> None:
                 connection, _ = listener.accept()
                 with connection:
-                    connection.settimeout(30)
+                    connection.settimeout(60)
                     connection.recv(1 << 16)
                     connection.sendall(answer)
                     while connection.recv(1 << 16):
@@ -43,7 +43,8 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def reader() -> Iterator[PlainReader]:
-    reader = PlainReader(connect_timeout_s=5, stall_timeout_s=0.2)
+    # Silence is what some of the tests wait for; what is answered is answered in time on a busy machine, too.
+    reader = PlainReader(connect_timeout_s=60, stall_timeout_s=2)
     yield reader
     reader.close()
 
@@ -60,7 +61,7 @@ def test_a_kept_connection_that_falls_silent_is_closed(serve: Serve, reader: Pla
     with pytest.raises(TimeoutError):
         read(reader, url)
 
-    assert left.wait(5)
+    assert left.wait(60)
 
 
 @pytest.mark.parametrize("status", [b"HTTP/1.0 200 OK", b"HTTP/1.1 500 Sorry\r\nConnection: close"])
@@ -69,7 +70,7 @@ def test_an_answer_that_is_no_range_is_closed_unread(serve: Serve, reader: Plain
 
     assert read(reader, url) is None
 
-    assert left.wait(5)
+    assert left.wait(60)
 
 
 def test_an_answer_that_falls_silent_is_closed(serve: Serve, reader: PlainReader):
@@ -78,4 +79,4 @@ def test_an_answer_that_falls_silent_is_closed(serve: Serve, reader: PlainReader
     with pytest.raises(TimeoutError):
         read(reader, url)
 
-    assert left.wait(5)
+    assert left.wait(60)

@@ -341,7 +341,7 @@ def test_a_machine_that_went_down_costs_what_was_not_synced(tmp_path: Path) -> N
 
 def test_a_silent_read_is_given_up(tmp_path: Path) -> None:
     release = threading.Event()
-    backend = Memory({"f": b"content"}, lambda *_: release.wait(30))
+    backend = Memory({"f": b"content"}, lambda *_: release.wait(60))
 
     try:
         with pytest.raises(TransferStalled):
@@ -349,7 +349,7 @@ def test_a_silent_read_is_given_up(tmp_path: Path) -> None:
     finally:
         release.set()
     for thread in transfer_threads():
-        thread.join(5)
+        thread.join(60)
 
 
 def test_progress_reaches_the_total(tmp_path: Path) -> None:

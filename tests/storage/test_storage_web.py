@@ -27,9 +27,8 @@ from modelreg.storage import download, open_backend, upload
 from modelreg.storageconfig import StorageSettings, TransferSettings
 from modelreg.testing.storage_place import pattern_bytes
 
-FAST = TransferSettings(
-    concurrency=3, part_bytes=100_000, small_bytes=10_000, backoff_s=0.001, attempts=3, stall_timeout_s=0.3
-)
+FAST = TransferSettings(concurrency=3, part_bytes=100_000, small_bytes=10_000, backoff_s=0.001, attempts=3)
+IMPATIENT = attrs.evolve(FAST, stall_timeout_s=0.3)
 CONTENT = pattern_bytes(350_000)
 
 
@@ -41,8 +40,8 @@ class Site:
     answer: Callable[[BaseHTTPRequestHandler], None]
     requests: list[tuple[str, str, dict[str, str]]] = attrs.field(factory=list)
 
-    def fetch(self, path: str, folder: Path, **headers: dict[str, str]) -> bytes:
-        settings = StorageSettings(transfer=FAST, headers=headers)
+    def fetch(self, path: str, folder: Path, *, transfer: TransferSettings = FAST, **headers: dict[str, str]) -> bytes:
+        settings = StorageSettings(transfer=transfer, headers=headers)
         with open_backend(f"{self.url}{path}", settings=settings) as backend:
             tree = backend.snapshot()
             [arrived] = download(backend, [(tree.files[0], folder / "part")])
@@ -212,7 +211,7 @@ def test_an_answer_that_nobody_reads_is_let_go(serve: Serve) -> None:
     with open_backend(f"{serve(endless).url}/m.bin", settings=StorageSettings(transfer=FAST)) as backend:
         backend.snapshot(to_read=True)
 
-    assert left.wait(10)
+    assert left.wait(60)
 
 
 def test_a_changed_file_arrives_as_it_is_now(serve: Serve, tmp_path: Path) -> None:
@@ -286,12 +285,12 @@ def test_silence_is_given_up(serve: Serve, tmp_path: Path) -> None:
         handler.send_header("Content-Length", "5000")
         handler.end_headers()
         handler.wfile.flush()
-        release.wait(20)
+        release.wait(60)
         handler.close_connection = True
 
     try:
         with pytest.raises(TransferStalled):
-            serve(stall).fetch("/m.bin", tmp_path)
+            serve(stall).fetch("/m.bin", tmp_path, transfer=IMPATIENT)
     finally:
         release.set()
 
