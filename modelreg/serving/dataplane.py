@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -62,6 +62,8 @@ class DataPlane:
         metrics: Where requests are counted; nowhere where ``None``.
         deadline_s: Seconds within which every request is answered, its wait included; ``None`` for no such limit.
         batching: How requests are answered together, for models without a setting of their own; ``None``: one by one.
+        others_loaded: Whether whoever else answers on the same ports has loaded its models: one that asks here whether
+            the server is ready may be answered there next.
 
     Raises:
         InvalidInput: ``deadline_s`` is not above 0.
@@ -87,6 +89,7 @@ class DataPlane:
         metrics: Metrics | None = None,
         deadline_s: float | None = None,
         batching: BatchSettings | None = None,
+        others_loaded: Callable[[], bool] = lambda: True,
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise InvalidInput(f"deadline_s must be above 0, not {deadline_s}")
@@ -102,6 +105,7 @@ class DataPlane:
             deadline_s=deadline_s,
             batching=batching,
         )
+        self._others_loaded = others_loaded
         self._starting = False
         self._leaving = False
         self.admission.report_to(self.metrics.levels())
@@ -124,7 +128,7 @@ class DataPlane:
 
     def ready(self) -> bool:
         """Return whether every model can answer; not without models, and not from the beginning of a drain."""
-        if self._starting or self._leaving:
+        if self._starting or self._leaving or not self._others_loaded():
             return False
         everything = self.repository.all()
         return bool(everything) and all(self._is_healthy(served) for served in everything)

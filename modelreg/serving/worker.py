@@ -66,6 +66,7 @@ class Worker:
         http_port: Port of the REST server.
         grpc_port: Port of the gRPC server; ``None`` for none.
         metrics: Where requests are counted.
+        others_loaded: Whether the workers beside this one have loaded their models: until then it is not ready either.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Worker:
         http_port: ReservedPort,
         grpc_port: ReservedPort | None,
         metrics: Metrics | None = None,
+        others_loaded: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         admission = Admission(max_concurrency=settings.max_concurrency, max_queue=settings.max_queue)
@@ -85,16 +87,21 @@ class Worker:
             metrics=metrics,
             deadline_s=settings.deadline_s,
             batching=settings.batching,
+            others_loaded=others_loaded,
         )
         self._http = self._http_server(http_port)
-        self._grpc = None if grpc_port is None else self._grpc_server(grpc_port)
+        self._grpc_port = grpc_port
+        self._grpc: GRPCServer | None = None
 
-    def serve(self, stopping: Stopping, *, loaded: Callable[[], None] = lambda: None) -> None:
+    def serve(
+        self, stopping: Stopping, *, loaded: Callable[[], None] = lambda: None, listen_first: bool = True
+    ) -> None:
         """Serve until it is time to stop; then answer the requests under way.
 
         Args:
             stopping: Says when.
             loaded: Called once every model is loaded.
+            listen_first: As :meth:`start` has it.
 
         Raises:
             ModelNotReady: A model says that it could not be loaded.
@@ -102,25 +109,30 @@ class Worker:
             Unreachable: A port was taken in the meantime.
         """
         try:
-            self.start()
+            self.start(listen_first=listen_first)
             loaded()
             stopping.wait()
             self._withdraw()
         finally:
             self.stop()
 
-    def start(self) -> None:
-        """Answer probes, then load the models and answer for them.
+    def start(self, *, listen_first: bool = True) -> None:
+        """Load the models and answer for them.
+
+        Args:
+            listen_first: Whether to answer probes while they are loaded. Where another process does so on the same
+                ports, this one has no requests to refuse if it listens once it can answer them.
 
         Raises:
             ModelNotReady: A model says that it could not be loaded.
             Exception: What ``load`` of a model raises.
             Unreachable: A port was taken in the meantime.
         """
-        self._http.start()
-        if self._grpc is not None:
-            self._grpc.start()
+        if listen_first:
+            self._listen()
         self.dataplane.start()
+        if not listen_first:
+            self._listen()
         _log.info("every model is loaded")
 
     def stop(self) -> None:
@@ -136,6 +148,13 @@ class Worker:
         if not self._http.stop(max(deadline - monotonic(), 0.1)):
             _log.error("answers were still being sent %g s after the server was told to stop", self._settings.grace_s)
         self.dataplane.close()
+
+    def _listen(self) -> None:
+        self._http.start()
+        if self._grpc_port is not None:
+            # Made no earlier: it has the port from then on.
+            self._grpc = self._grpc_server(self._grpc_port)
+            self._grpc.start()
 
     def _withdraw(self) -> None:
         self.dataplane.withdraw()
@@ -220,12 +239,49 @@ class ServingProcess:
             self.initialize()
         # grpcio takes no socket that listens already.
         has_grpc = SHARED_PORTS or number == 0
+        workers = _LoadedWorkers(self.numbers, number)
         worker = Worker(
             self.repository,
             settings=self.settings,
             http_port=self.http_port,
             grpc_port=self.grpc_port if has_grpc else None,
             metrics=PrometheusMetrics(self.numbers, worker=number),
+            others_loaded=workers.all_loaded,
         )
+
+        def told() -> None:
+            workers.count_this()
+            loaded()
+
         with stopping.on_signals():
-            worker.serve(stopping, loaded=loaded)
+            worker.serve(stopping, loaded=told, listen_first=workers.is_first)
+
+
+class _LoadedWorkers:
+    """Which workers have loaded their models, or had a predecessor that had.
+
+    Args:
+        numbers: What they share.
+        number: Number of this one, from 0.
+
+    Attributes:
+        is_first: Whether this one answers probes while the first models of all are loaded.
+    """
+
+    _KEY = ("loaded",)
+
+    def __init__(self, numbers: SharedNumbers, number: int) -> None:
+        self._numbers = numbers
+        self._own = numbers.of_worker(number).series(self._KEY, 1)
+        self._seen_all = False
+        self.is_first = number == 0 and not self._own[0]
+
+    def count_this(self) -> None:
+        """Let the others know that this one has."""
+        self._own[0] = 1.0
+
+    def all_loaded(self) -> bool:
+        """Return whether all have; once they have, for good."""
+        if not self._seen_all:
+            self._seen_all = self._numbers.sums()[self._KEY][0] == self._numbers.workers
+        return self._seen_all

@@ -495,6 +495,12 @@ class Echo(Model):
     def load(self):
         if self.name == "broken":
             raise RuntimeError("the file is damaged")
+        if self.name == "uneven" and not is_first_to_load():
+            print("waiting", flush=True)
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+        if self.name == "uneven":
+            print("loaded", flush=True)
         self.ready = True
         return True
 
@@ -506,6 +512,13 @@ class Echo(Model):
             print("waiting", flush=True)
             time.sleep(1)
         return {"predictions": [os.getpid()]}
+
+def is_first_to_load():
+    try:
+        open("first", "x").close()
+    except FileExistsError:
+        return False
+    return True
 
 logging.basicConfig(level="ERROR")
 
@@ -528,7 +541,7 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"
 
 
 def ask_patiently(port: int, what: str) -> int:
-    """Ask until there is an answer: what a dying worker was still to accept is reset, and a new one loads its model."""
+    """Ask until there is an answer: what a dying worker was still to accept is reset."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -554,25 +567,34 @@ def wait_until_all_answer(port: int, workers: int) -> None:
 
 
 def is_ready(port: int) -> bool:
-    http = HTTPConnection("127.0.0.1", port, timeout=5)
+    return probe(port) == 200
+
+
+def probe_patiently(port: int) -> int:
+    deadline = time.monotonic() + 60
+    while (status := probe(port)) == 0:
+        assert time.monotonic() < deadline
+    return status
+
+
+def probe(port: int) -> int:
+    """The status with which the server says whether it is ready; 0 where it does not answer."""
+    http = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         http.request("GET", "/v2/health/ready")
-        return http.getresponse().status == 200
+        return http.getresponse().status
     except OSError:
-        return False
+        return 0
     finally:
         http.close()
 
 
-def ask(port: int, command: str) -> int:
+def ask(port: int, command: str, *, model: str = "echo") -> int:
     http = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        http.request("POST", "/v1/models/echo:predict", json.dumps({"instances": [command]}))
+        http.request("POST", f"/v1/models/{model}:predict", json.dumps({"instances": [command]}))
         answer = http.getresponse()
-        content = answer.read()
-        if answer.status == 503:
-            raise ConnectionAbortedError(content)
-        return int(json.loads(content)["predictions"][0])
+        return int(json.loads(answer.read())["predictions"][0])
     finally:
         http.close()
 
@@ -585,7 +607,7 @@ def started(folder: Path, name: str, workers: int, method: str) -> tuple[subproc
     command = [sys.executable, str(program), name, str(port), str(workers), method]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, env=environment, **pipes), port  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, text=True, cwd=folder, env=environment, **pipes), port  # type: ignore[call-overload,no-any-return]
 
 
 @on_posix
@@ -609,6 +631,25 @@ def test_at_a_signal_the_request_under_way_is_answered_and_the_server_ends(
     assert len(answers) == 1
     assert (process.returncode, output) == (0, "ended\n")
     assert errors == ""
+
+
+@pytest.mark.parametrize(("workers", "method"), WORKERS[1:])
+def test_a_server_is_not_ready_before_each_of_its_workers_can_answer(tmp_path: Path, workers: int, method: str) -> None:
+    process, port = started(tmp_path, "uneven", workers, method)
+    try:
+        assert process.stdout is not None
+        said = {process.stdout.readline() for _ in range(workers)}
+        before = {probe_patiently(port) for _ in range(20)}
+        (tmp_path / "go").touch()
+        wait_until_ready(port)
+        answered = {ask(port, "pid", model="uneven") for _ in range(20)}
+    finally:
+        process.terminate()
+        process.communicate()
+
+    assert said == {"waiting\n", "loaded\n"}
+    assert before == {503}
+    assert answered
 
 
 @on_posix
