@@ -40,7 +40,7 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 #: Where peers are installed, each in an environment of its own, kept between runs.
 PEERS = ROOT / ".tox" / "bench-peers"
 
-sys.path.append(str(ROOT / "tests" / "integration"))
+sys.path += [str(ROOT / "tests" / "integration"), str(ROOT / "tests" / "shared")]
 
 
 def _nothing() -> None:

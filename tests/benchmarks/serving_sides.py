@@ -87,7 +87,8 @@ def serving(
         name: What the tables call it; by default as the server is called.
         path: What answers 200 once the server is ready.
     """
-    from real_servers.process import free_ports, running
+    from ports import free_ports
+    from real_servers.process import running
 
     http_port, grpc_port = free_ports(2)
     package = server.partition("-")[0]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT / "tests/shared"), str(ROOT)]
 
 from harness import Contender, Timing, interleave, peer_python  # noqa: E402 - beside this file, found when it runs
 

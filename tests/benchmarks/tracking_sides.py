@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import peer_python
+from ports import free_port
 
 MLFLOW = "mlflow==3.17.2"
 _READY_S = 60.0
@@ -59,7 +59,7 @@ def mlflow_python() -> str:
 @contextlib.contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Yield the address of an MLflow server on SQLite."""
-    port = _free_port()
+    port = free_port()
     argv = [mlflow_python(), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     argv += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder)]
     with _served(argv, f"http://127.0.0.1:{port}", "/health") as url:
@@ -69,7 +69,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def server_without_batches(folder: Path) -> Iterator[str]:
     """Yield the address of a registry that speaks the contract and nothing besides."""
-    port = _free_port()
+    port = free_port()
     argv = [sys.executable, __file__, str(folder / "plain.db"), str(port)]
     with _served(argv, f"http://127.0.0.1:{port}", "/readyz") as url:
         yield url
@@ -134,12 +134,6 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"no server answers at {url}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _serve_without_batches(database: str, port: int) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from click.testing import Result
 
 from modelreg.cli.serve import serve
+from ports import free_port, free_ports
 
 needs_serve = pytest.mark.skipif(not find_spec("numpy") or not find_spec("grpc"), reason="needs the extra 'serve'")
 
@@ -86,11 +86,6 @@ def test_what_could_run_code_is_refused_with_the_name_of_the_flag(
     assert "it ran" not in result.output
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def ended_by_a_signal(server: subprocess.Popen[str]) -> str:
     """What the server said, which ended in order."""
     server.send_signal(signal.SIGTERM)
@@ -132,7 +127,7 @@ def test_processes_that_are_spawned_make_the_models_again(tmp_path: Path, source
     folder.mkdir()
     for path in (tmp_path / "my_model.py", folder / "model.py"):
         path.write_text(CODE)
-    port, grpc_port = free_port(), free_port()
+    port, grpc_port = free_ports(2)
     arguments = ["--model_name", "twice", "--trust-code", "--grpc-port", str(grpc_port), "--access-log"]
     workers = ["--workers", "2", "--start-method", "spawn"]
     with serving(tmp_path, port, source, *arguments, *workers) as server:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 
 from modelreg.embedded.server import TokenGuard, serve
 from modelreg.exceptions import InvalidInput
+from ports import free_port
 
 SERVE = "import sys; from modelreg.embedded.server import serve; serve(sys.argv[1], port=int(sys.argv[2]), workers=2)"
 
@@ -73,9 +73,7 @@ def test_a_file_without_tokens_is_refused_before_anything_is_served(tmp_path: Pa
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A server of two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path / "registry.db"), str(port)])
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 30

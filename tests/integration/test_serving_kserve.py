@@ -13,7 +13,8 @@ from modelreg.client.grpc_inference import InferenceGRPCClient
 from modelreg.client.rest_inference import InferenceRESTClient, RESTConfig
 from modelreg.exceptions import InferenceError, ModelNotFound
 from modelreg.serving import InferInput, InferRequest
-from real_servers.process import answers, free_ports, running
+from ports import free_ports
+from real_servers.process import answers, running
 
 SERVERS = Path(__file__).parents[1] / "benchmarks" / "serving_servers.py"
 

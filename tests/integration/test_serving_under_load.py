@@ -25,7 +25,8 @@ from modelreg.serving import InferInput, InferRequest, ModelServer
 from modelreg.serving.server import RunningServer
 from modelreg.testing.serving import HeldModel
 from modelreg.wire.protos import open_inference_pb2 as pb
-from real_servers.process import answers, free_ports, running
+from ports import free_ports
+from real_servers.process import answers, running
 
 #: Serves a model that takes its time, until SIGTERM.
 SLOW_SERVER = """

@@ -35,6 +35,7 @@ from modelreg.serving.shared_numbers import SharedNumbers
 from modelreg.serving.stopping import Stopping
 from modelreg.serving.worker import ServingProcess
 from modelreg.serving.workers import method_of_start
+from ports import free_port
 
 BODY = json.dumps({"instances": [1, 2]}).encode()
 
@@ -240,8 +241,7 @@ def test_probes_are_answered_while_models_are_loaded() -> None:
             self.ready = True
             return True
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = ModelServer(http_port=port, enable_grpc=False, host="127.0.0.1")
     with server.running([Slow("slow")]) as running:
         after = get(running, "/v2/health/ready")[0]
@@ -461,8 +461,7 @@ def test_the_access_log_goes_to_a_logger(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_a_server_in_a_thread_serves_until_it_is_stopped() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = ModelServer(http_port=port, enable_grpc=False, host="127.0.0.1")
     thread = threading.Thread(target=server.start, args=([Total("total")],))
 
@@ -602,8 +601,7 @@ def ask(port: int, command: str, *, model: str = "echo") -> int:
 def started(folder: Path, name: str, workers: int, method: str) -> tuple[subprocess.Popen[str], int]:
     program = folder / "program.py"
     program.write_text(SERVE, encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(program), name, str(port), str(workers), method]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

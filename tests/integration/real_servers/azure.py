@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from real_servers.process import NotInstalled, answers, find_program, free_port, running
+from ports import free_port
+from real_servers.process import NotInstalled, answers, find_program, running
 
 #: Azurite's account, and its published key: every installation has the same.
 ACCOUNT = "devstoreaccount1"

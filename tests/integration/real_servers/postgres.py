@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from real_servers.process import NotInstalled, find_program, free_port, running
+from ports import free_port
+from real_servers.process import NotInstalled, find_program, running
 
 _INSTALL = "apt-get install -y --no-install-recommends postgresql"
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,20 +30,6 @@ class NotInstalled(Exception):
 
 class ServerFailed(Exception):
     """A server ended, or did not answer in time; the text ends with its log."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` different TCP ports of loopback that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that nobody listens on now."""
-    return free_ports(1)[0]
 
 
 def find_program(name: str, install: str, *, folders: Sequence[str | Path] = ()) -> str:

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from real_servers.process import NotInstalled, answers, find_program, free_port, free_ports, running
+from ports import free_port, free_ports
+from real_servers.process import NotInstalled, answers, find_program, running
 
 #: The bucket whose objects anyone may read on SeaweedFS.
 PUBLIC_BUCKET = "pub"
