@@ -119,7 +119,7 @@ def _update_artifact(registry: ModelRegistry, job: JobSettings, storing: Storing
         raise
     artifact.uri, artifact.state = stored.uri, ArtifactState.LIVE
     artifact.custom_properties = {**artifact.custom_properties, **recorded_properties(stored)}
-    with telling(stored):
+    with telling(stored.uri):
         registry.update(artifact)
     return JobResult(job.intent, job.model_id, job.version_id, text_id(artifact), stored.uri)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from modelreg.exceptions import BadRequest, DuplicateError, StoreError
+from modelreg.exceptions import BadRequest, DuplicateError, ServerError, StoreError, Unreachable
+from modelreg.registry.part import or_none, text_id
 from modelreg.registry.registration import Registration, find_complete, register
 from modelreg.types.artifacts import DIGEST_PROPERTY, SIZE_PROPERTY
 from modelreg.types.options import ListOptions
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from modelreg.types.artifacts import ModelArtifact
     from modelreg.types.base import CustomProperties
     from modelreg.types.models import RegisteredModel
+
+_logger = logging.getLogger(__name__)
 
 # The registry's integers have 32 bits.
 _INTEGERS = range(2**31)
@@ -69,7 +73,7 @@ def store_and_register(api: RegistryAPI, wanted: Registration, storing: Storing)
     stored = store(api, storing)
     properties = {**(wanted.artifact.custom_properties or {}), **recorded_properties(stored)}
     artifact = attrs.evolve(wanted.artifact, uri=stored.uri, custom_properties=properties)
-    with telling(stored):
+    with telling(stored.uri):
         return register(api, attrs.evolve(wanted, artifact=artifact))
 
 
@@ -103,13 +107,59 @@ def recorded_properties(stored: PushResult) -> CustomProperties:
     return {DIGEST_PROPERTY: stored.digest, SIZE_PROPERTY: size}
 
 
+def find_same(
+    api: RegistryAPI, name: str, version: str, source: Path, target: Destination, *, is_fresh: bool
+) -> ModelArtifact | None:
+    """Return the artifact of a version, if the version exists and has just the files of ``source``; else ``None``.
+
+    What a registry that does not answer would refuse, it refuses when the version is registered.
+
+    Args:
+        api: The registry.
+        name: Name of the model.
+        version: Name of the version.
+        source: The file or folder that is going to be stored for it.
+        target: Where that goes.
+        is_fresh: Whether nothing can be there yet.
+
+    Raises:
+        InvalidInput: The files cannot be read, or others are at the place.
+        DuplicateError: The version has other files, or another artifact has its files at the place.
+        StorageError: The storage failed.
+        StoreError: The registry refused to answer.
+    """
+    try:
+        there = or_none(_artifact_of, api, name, version)
+        if there is None and is_fresh:
+            return None
+        staged = target.stage(source)
+        if there is None:
+            _check_place(api, target.uri, staged.digest, None)
+            target.check(source)
+            return None
+    except (Unreachable, ServerError) as error:
+        _logger.info("version %r of model %r is not looked up before its files are stored: %s", version, name, error)
+        return None
+    if (there.custom_properties or {}).get(DIGEST_PROPERTY) != staged.digest:
+        raise DuplicateError(
+            f"model {name!r} has a version {version!r} already, of other files", next_step="register another version"
+        )
+    return there
+
+
+def _artifact_of(api: RegistryAPI, name: str, version: str) -> ModelArtifact:
+    model = text_id(api.find_registered_model(name=name))
+    parent = text_id(api.find_model_version(name=version, parent_resource_id=model))
+    return api.find_model_artifact(name=name, parent_resource_id=parent)
+
+
 @contextmanager
-def telling(stored: PushResult) -> Iterator[None]:
+def telling(uri: str) -> Iterator[None]:
     """Let the registry's errors say where the files are that were stored before."""
     try:
         yield
     except StoreError as error:
-        there = f"the files are stored at {stored.uri}"
+        there = f"the files are stored at {uri}"
         error.next_step = (
             f"{error.next_step}; {there}" if error.next_step else f"{there}: the same again registers them"
         )

@@ -16,6 +16,8 @@ from modelreg.types.artifacts import ModelArtifact
 from modelreg.types.points import MetricPoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelreg.client.api import RegistryAPI
     from modelreg.registry.sink import RegistrySink
     from modelreg.tracking.engine import SyncReport
@@ -231,27 +233,35 @@ class _Home(Protocol):
 
 def _make_tracker(home: _Home, settings: TrackingSettings) -> Tracker:
     from modelreg.registry.sink import RegistrySink
-    from modelreg.registry.uploading import upload
+    from modelreg.registry.storing import find_same, telling
+    from modelreg.registry.uploading import destination, upload
     from modelreg.tracking.tracker import Tracker
 
-    def register(name: str, artifact: ModelArtifact, *, version: str, metadata: dict[str, Any]) -> RegisteredModel:
-        return home.register_model(
-            name,
-            artifact.uri or "",
-            version,
-            artifact.model_format_name or "",
-            artifact.model_format_version or "",
-            metadata=metadata,
-            artifact_metadata=artifact.custom_properties,
-            if_exists="reuse",
-        )
-
     folder = home.settings.data_folder
+    artifact_root = settings.artifact_uri or (folder / "artifacts").as_uri()
+
+    def registered(name: str, version: str, source: Path, params: Any) -> ModelArtifact | None:
+        place = destination(source, artifact_root if params is None else params)
+        return find_same(home.api, name, version, source, place, is_fresh=params is None)
+
+    def register(name: str, artifact: ModelArtifact, *, version: str, metadata: dict[str, Any]) -> RegisteredModel:
+        with telling(artifact.uri or ""):
+            return home.register_model(
+                name,
+                artifact.uri or "",
+                version,
+                artifact.model_format_name or "",
+                artifact.model_format_version or "",
+                metadata=metadata,
+                artifact_metadata=artifact.custom_properties,
+            )
+
     return Tracker(
         RegistrySink(home.api, home.url, connections=settings.connections),
         upload=upload,
         register=register,
+        registered=registered,
         journals=folder / "journals",
-        artifact_root=settings.artifact_uri or (folder / "artifacts").as_uri(),
+        artifact_root=artifact_root,
         settings=settings,
     )

@@ -10,12 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
+
 from modelreg.exceptions import InvalidInput
 from modelreg.tracking.model import RunIdentity, RunSpec
 from modelreg.tracking.results import ResultList
 from modelreg.tracking.runlog import LogType, RunLog
 from modelreg.tracking.system_metrics import SystemSampler
-from modelreg.tracking.values import as_name, as_parameter, as_property, as_public, as_text
+from modelreg.tracking.values import (
+    as_name,
+    as_number,
+    as_optional_text,
+    as_parameter,
+    as_path,
+    as_properties,
+    as_property,
+    as_public,
+    as_text,
+)
 from modelreg.types.artifacts import Artifact, DataSet, DocArtifact, ModelArtifact, Parameter
 from modelreg.types.base import CustomProperties, SupportedTypes
 from modelreg.types.points import MetricPoint
@@ -82,8 +94,12 @@ class RunServices(Protocol):
         """Wait until the registry has everything of a run that has ended; return whether it has."""
         ...
 
-    def upload(self, source: Path, run: ExperimentRun, name: str, destination: Any) -> Any:
-        """Store a file or folder of the run; return what was stored, with ``uri`` and ``digest``."""
+    def upload(self, source: Path, run: ExperimentRun, kind: str, destination: Any) -> Any:
+        """Store a file or folder of the run; return what was stored, with ``uri``, ``digest`` and ``size``."""
+        ...
+
+    def registered(self, name: str, version: str, source: Path, destination: Any) -> ModelArtifact | None:
+        """Return the artifact of a version that has just these files; refuse one that has others."""
         ...
 
     def register(self, name: str, artifact: ModelArtifact, **details: Any) -> Any:
@@ -185,10 +201,11 @@ class ExperimentRun:
             description: Free text about the parameter.
 
         Raises:
-            InvalidInput: If the name is no text, or empty; nothing was logged.
+            InvalidInput: If the name is no text, or empty, or the value has no text; nothing was logged.
             ExperimentRunError: If the run has ended.
         """
         text, kind = as_parameter(value)
+        description = as_optional_text("description", description)
         self._log.artifact(
             "params", Parameter(name=as_name("key", key), value=text, parameter_type=kind, description=description)
         )
@@ -253,23 +270,23 @@ class ExperimentRun:
         """
         if not uri and not file_path:
             raise InvalidInput("log_dataset needs uri or file_path")
-        uri, source = as_public(uri), as_public(source)
+        uri, source = as_public("uri", uri), as_public("source", source)
+        path = as_path("file_path", file_path) if file_path else None
         if name is None:
-            name = Path(file_path).name if file_path else str(uri).rstrip("/").rpartition("/")[2]
-        name = as_name("name", name)
-        if file_path:
-            stored = self._services.upload(_existing(file_path), self, f"datasets/{name}", s3_auth)
-            uri, digest = stored.uri, digest or stored.digest
+            name = _last_part(path) if path is not None else str(uri).rstrip("/").rpartition("/")[2]
         dataset = DataSet(
-            name=name,
+            name=as_name("name", name),
             uri=uri,
-            digest=digest,
-            source_type=source_type,
+            digest=as_optional_text("digest", digest),
+            source_type=as_optional_text("source_type", source_type),
             source=source,
             schema=as_text("schema", schema),
             profile=as_text("profile", profile),
-            description=description,
+            description=as_optional_text("description", description),
         )
+        if path is not None:
+            stored = self._upload(path, "datasets", s3_auth)
+            dataset = attrs.evolve(dataset, uri=stored.uri, digest=digest or stored.digest)
         self._log.artifact("datasets", dataset)
         return dataset
 
@@ -290,13 +307,14 @@ class ExperimentRun:
             description: Free text.
 
         Raises:
-            InvalidInput: If there is nothing at ``path``.
+            InvalidInput: If there is nothing at ``path``, or an argument is of the wrong type; nothing was stored.
             StorageError: If the upload fails.
             ExperimentRunError: If the run has ended.
         """
-        source = _existing(path)
-        name = as_name("name", name if name is not None else source.name)
-        stored = self._services.upload(source, self, f"artifacts/{name}", uri)
+        source = as_path("path", path)
+        name = as_name("name", _last_part(source) if name is None else name)
+        description = as_optional_text("description", description)
+        stored = self._upload(source, "artifacts", uri)
         artifact = DocArtifact(name=name, uri=stored.uri, description=description, custom_properties=_stored(stored))
         self._log.artifact("artifacts", artifact)
         return artifact
@@ -328,27 +346,27 @@ class ExperimentRun:
             version: Name of that version; the run's name by default.
 
         Raises:
-            InvalidInput: If there is nothing at ``path``.
+            InvalidInput: If there is nothing at ``path``, or an argument is of the wrong type; nothing was stored.
+            DuplicateError: If there is such a version, of other files; nothing was stored.
             StorageError: If the upload fails.
-            StoreError: If the model cannot be registered.
+            StoreError: If the model cannot be registered; the error says where its files are.
             ExperimentRunError: If the run has ended.
         """
-        source = _existing(path)
-        name = as_name("name", name if name is not None else source.name)
-        stored = self._services.upload(source, self, f"models/{name}", uri)
-        properties: CustomProperties = {**(metadata or {}), **_stored(stored)}
+        source = as_path("path", path)
+        properties: CustomProperties = {**as_properties("metadata", metadata)}
         artifact = ModelArtifact(
-            name=name,
-            uri=stored.uri,
-            model_format_name=model_format_name,
-            model_format_version=model_format_version,
-            description=description,
-            custom_properties=properties,
+            name=as_name("name", _last_part(source) if name is None else name),
+            model_format_name=as_optional_text("model_format_name", model_format_name),
+            model_format_version=as_optional_text("model_format_version", model_format_version),
+            description=as_optional_text("description", description),
         )
-        self._log.artifact("artifacts", artifact)
-        if register_as is not None:
-            self._register(register_as, version or self.info.name, artifact, metadata or {})
-        return artifact
+        if register_as is None:
+            artifact = self._with_files(artifact, self._upload(source, "models", uri), properties)
+            self._log.artifact("artifacts", artifact)
+            return artifact
+        model = as_name("register_as", register_as)
+        version = as_name("version", self.info.name if version is None else version)
+        return self._registered(artifact, source, uri, model=model, version=version, properties=properties)
 
     def log_system_metrics(self, interval_s: float = 10.0) -> None:
         """Log what this process uses of processor, memory and GPU, every ``interval_s`` seconds until the run ends.
@@ -361,9 +379,11 @@ class ExperimentRun:
 
         Raises:
             InvalidInput: If the interval is not positive.
+            ExperimentRunError: If the run has ended.
         """
-        if not interval_s > 0:
+        if not as_number("interval_s", interval_s) > 0:
             raise InvalidInput(f"interval_s is {interval_s!r}, not a positive number of seconds")
+        self._log.check_open()
         if self._sampler is not None:
             self._sampler.stop()
         step = iter(range(1 << 62))
@@ -456,24 +476,46 @@ class ExperimentRun:
     def __repr__(self) -> str:
         return f"ExperimentRun({self.info!r})"
 
-    def _register(
-        self, model: str, version: str, artifact: ModelArtifact, metadata: Mapping[str, SupportedTypes]
-    ) -> None:
+    def _upload(self, source: Path, kind: str, destination: Any) -> Any:
+        # Bytes that no record could follow would be nobody's.
+        self._log.check_open()
+        return self._services.upload(source, self, kind, destination)
+
+    def _registered(
+        self,
+        artifact: ModelArtifact,
+        source: Path,
+        destination: Any,
+        *,
+        model: str,
+        version: str,
+        properties: CustomProperties,
+    ) -> ModelArtifact:
+        """Upload a model, log it and make it a version; one that is there with the same files stays as it is."""
+        self._log.check_open()
+        there = self._services.registered(model, version, source, destination)
+        if there is not None:
+            artifact = attrs.evolve(
+                artifact, uri=there.uri, custom_properties={**properties, **(there.custom_properties or {})}
+            )
+            self._log.artifact("artifacts", artifact)
+            return artifact
+        artifact = self._with_files(artifact, self._upload(source, "models", destination), properties)
+        self._log.artifact("artifacts", artifact)
         # The version names the run by its id, so the registry has to know the run by now.
         self.flush()
-        self._services.register(
-            model,
-            artifact,
-            version=version,
-            metadata={**metadata, "experiment_run_id": self.info.id or self.key, "experiment_run_name": self.info.name},
-        )
+        names_of_run = {"experiment_run_id": self.info.id or self.key, "experiment_run_name": self.info.name}
+        self._services.register(model, artifact, version=version, metadata={**properties, **names_of_run})
+        return artifact
+
+    @staticmethod
+    def _with_files(artifact: ModelArtifact, stored: Any, properties: CustomProperties) -> ModelArtifact:
+        return attrs.evolve(artifact, uri=stored.uri, custom_properties={**properties, **_stored(stored)})
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
-    source = Path(path)
-    if not source.exists():
-        raise InvalidInput(f"there is no file or folder {os.fspath(path)!r}")
-    return source
+def _last_part(path: Path) -> str:
+    """Return the name of a file or folder, however it was spelled: ``.`` has one as well."""
+    return path.name if path.name not in ("", "..") else path.resolve().name
 
 
 def _stored(stored: Any) -> CustomProperties:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from modelreg.exceptions import ExperimentRunError, InvalidInput
 from modelreg.tracking import lines
 from modelreg.tracking.journal import Journal, Position
-from modelreg.tracking.values import as_integer, as_name, as_number
+from modelreg.tracking.values import as_integer, as_name, as_number, as_optional_text
 from modelreg.types.artifacts import Artifact, Metric
 from modelreg.wire.registry_json import unstructure_create
 
@@ -79,6 +79,8 @@ class RunLog:
             step = as_integer("step", step)
         if timestamp is not None:
             timestamp = as_integer("timestamp", timestamp)
+        if description is not None:
+            as_optional_text("description", description)
         text = repr(number)
         with self._lock:
             series = self._metrics.get(key) if type(key) is str else None
@@ -123,6 +125,17 @@ class RunLog:
         """
         with self._lock:
             self._append(lines.encode(["tag", key, value]))
+
+    def check_open(self) -> None:
+        """Do nothing, if something can be logged.
+
+        Raises:
+            ExperimentRunError: The run has ended.
+        """
+        if self._ended:
+            raise ExperimentRunError(
+                f"run {self._run_name!r} has ended", next_step="start_experiment_run(run_id=...) goes on with it"
+            )
 
     def close(self, last: list[Any]) -> Position | None:
         """Log the run's last record, which says how it ended; return the end of the journal.
@@ -182,9 +195,7 @@ class RunLog:
 
     def _append(self, body: bytes) -> None:
         if self._ended:
-            raise ExperimentRunError(
-                f"run {self._run_name!r} has ended", next_step="start_experiment_run(run_id=...) goes on with it"
-            )
+            self.check_open()
         if self._journal is None:
             self._journal = self._reopen()
         self._journal.append(body)

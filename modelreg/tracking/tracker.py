@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
+import secrets
 import sys
 import threading
 import time
@@ -36,6 +38,14 @@ logger = logging.getLogger(__name__)
 _Active = tuple[int, tuple[ExperimentRun, ...]]
 
 
+# What a URI's path may hold as it is, on every storage.
+_UNPLAIN = re.compile(r"[^\w.\-]")
+
+
+def _nothing_registered(*_: Any) -> None:
+    """Know of no version."""
+
+
 class Tracker:
     """Starts the runs of one registry, and finishes those that are left when the interpreter exits.
 
@@ -45,6 +55,8 @@ class Tracker:
         sink: The registry.
         upload: Stores files.
         register: Makes an artifact a version of a registered model.
+        registered: Returns the artifact of a version that has just the files that are to be uploaded for it; refuses a
+            version that has others.
         journals: Folder of all journals.
         artifact_root: URI under which files of runs are stored.
         settings: How runs are logged.
@@ -56,6 +68,7 @@ class Tracker:
         *,
         upload: Callable[[Path, Any], Any],
         register: Callable[..., Any],
+        registered: Callable[[str, str, Path, Any], ModelArtifact | None] = _nothing_registered,
         journals: Path,
         artifact_root: str,
         settings: TrackingSettings | None = None,
@@ -63,6 +76,7 @@ class Tracker:
         self._sink = sink
         self._upload = upload
         self._register = register
+        self._registered = registered
         self._journals = journals
         self._artifact_root = artifact_root.rstrip("/")
         self._settings = settings or TrackingSettings()
@@ -190,9 +204,13 @@ class Tracker:
             self._runs.pop(run.key, None)
         return complete
 
-    def upload(self, source: Path, run: ExperimentRun, name: str, destination: Any) -> Any:
-        """Store a file or folder of the run; return what was stored, with ``uri`` and ``digest``."""
-        return self._upload(source, destination or f"{self._artifact_root}/{run.key}/{name}")
+    def upload(self, source: Path, run: ExperimentRun, kind: str, destination: Any) -> Any:
+        """Store a file or folder of the run; return what was stored, with ``uri``, ``digest`` and ``size``."""
+        return self._upload(source, destination or self._place(source, run, kind))
+
+    def registered(self, name: str, version: str, source: Path, destination: Any) -> ModelArtifact | None:
+        """Return the artifact of a version that has just these files; refuse one that has others."""
+        return self._registered(name, version, source, destination or None)
 
     def register(self, name: str, artifact: ModelArtifact, **details: Any) -> Any:
         """Make an artifact a version of the registered model ``name``."""
@@ -212,6 +230,11 @@ class Tracker:
         return ResultList(self._sink.metric_history(run.info.id, name))
 
     # The inside.
+
+    def _place(self, source: Path, run: ExperimentRun, kind: str) -> str:
+        """Return a URI at which nothing is: what was stored before under the same name may be registered by now."""
+        name = _UNPLAIN.sub("_", source.resolve().name)
+        return f"{self._artifact_root}/{run.key}/{kind}/{secrets.token_hex(6)}/{name}"
 
     def _begin(self, spec: RunSpec) -> ExperimentRun:
         engine = self._running_engine()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import json
 import math
 from decimal import Decimal
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.exceptions import InvalidInput
-from modelreg.tracking.values import as_integer, as_name, as_number, as_parameter
+from modelreg.tracking.values import as_integer, as_name, as_number, as_parameter, as_property, as_text
 from modelreg.types import ParameterType
 
 np = pytest.importorskip("numpy", reason="numpy is not installed: pip install numpy")
@@ -98,7 +99,102 @@ def test_a_parameter_is_text_of_a_kind(value: Any, text: str, kind: ParameterTyp
     assert as_parameter(value) == (text, kind)
 
 
-@given(value=st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False))))
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Kind(str, enum.Enum):
+    SGD = "sgd"
+
+
+class Temperature(float):
+    """A number with a text of its own."""
+
+    def __repr__(self) -> str:
+        return "hot"
+
+
+class Unspeakable:
+    """Has no text."""
+
+    def __repr__(self) -> str:
+        raise LookupError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "kind"),
+    [
+        (Level.HIGH, "3", ParameterType.NUMBER),
+        (Temperature(0.5), "0.5", ParameterType.NUMBER),
+        (Kind.SGD, "sgd", ParameterType.STRING),
+        (math.nan, "nan", ParameterType.NUMBER),
+        (np.arange(3), "[0, 1, 2]", ParameterType.OBJECT),
+        (np.array(3), "3", ParameterType.NUMBER),
+    ],
+)
+def test_a_parameters_text_is_its_value_however_it_shows_itself(value: Any, text: str, kind: ParameterType):
+    assert as_parameter(value) == (text, kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({(3, 3): "kernel"}, {"(3, 3)": "kernel"}),
+        ({"a": [math.nan, math.inf, -math.inf]}, {"a": ["NaN", "Infinity", "-Infinity"]}),
+        ({"a": np.array([1.0, math.nan]), 2: (True, None)}, {"a": [1.0, "NaN"], "2": [True, None]}),
+        ([np.float32(math.nan), {"b": Level.HIGH}, {1}], ["NaN", {"b": 3}, [1]]),
+    ],
+)
+def test_a_mapping_of_any_content_is_json_that_every_reader_takes(value: Any, read: Any):
+    text, kind = as_parameter(value)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    assert (json.loads(text, parse_constant=refuse), kind) == (read, ParameterType.OBJECT)
+
+
+def _endless() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a\0b",
+        "\ud800",
+        ["\ud800"],
+        pytest.param(_endless(), id="endless"),
+        pytest.param(10**5000, id="huge"),
+        pytest.param([10**5000], id="huge-in-a-list"),
+        pytest.param(Unspeakable(), id="unspeakable"),
+        pytest.param([Unspeakable()], id="unspeakable-in-a-list"),
+    ],
+)
+def test_a_parameter_that_cannot_be_stored_is_refused_by_the_arguments_name(value: Any):
+    with pytest.raises(InvalidInput, match=r"^value "):
+        as_parameter(value)
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], np.array([1, 2]), 2**31, "a\0b", "\udc80", pytest.param(Unspeakable(), id="unspeakable")]
+)
+def test_a_property_that_cannot_be_stored_is_refused_by_the_arguments_name(value: Any):
+    with pytest.raises(InvalidInput, match=r"^value "):
+        as_property("value", value)
+
+
+def test_a_mapping_is_text_as_json():
+    assert (as_text("schema", {"columns": ["a"]}), as_text("schema", None)) == ('{"columns": ["a"]}', None)
+
+
+@given(
+    value=st.dictionaries(
+        st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False, allow_infinity=False))
+    )
+)
 def test_a_mapping_comes_back_from_its_parameter(value: dict[str, Any]):
     text, _ = as_parameter(value)
 
