@@ -43,6 +43,8 @@ class LoopbackServer(ThreadingHTTPServer):
     """A server on the loopback interface that sends what it is told to, byte for byte; its last reply is repeated."""
 
     daemon_threads = True
+    # Clients of many threads come at once; one that finds no place comes again a second later.
+    request_queue_size = 100
 
     def __init__(self, replies: list[Reply | Callable[[Seen], Reply]], tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=False)

@@ -102,7 +102,7 @@ class TestPool:
         together = Barrier(8)
 
         def ask(number: int) -> bool:
-            together.wait(10)
+            together.wait(60)
             return all(session.get(f"/{number}/{turn}") == f"/{number}/{turn}" for turn in range(5))
 
         with ThreadPoolExecutor(8) as threads:

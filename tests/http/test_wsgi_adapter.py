@@ -196,7 +196,7 @@ class TestAnswers:
         together = Barrier(4)
 
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            together.wait(10)
+            together.wait(60)
             start_response("200 OK", [])
             return [environ["PATH_INFO"].encode()]
 

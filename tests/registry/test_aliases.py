@@ -276,7 +276,7 @@ class TestSeveralWriters:
             together = Barrier(8)
 
             def move(number: int) -> None:
-                together.wait(10)
+                together.wait(60)
                 registry.set_alias("fraud", f"a{number}", VERSIONS[number % 4])
                 registry.set_alias("fraud", "shared", VERSIONS[number % 4])
 

@@ -28,7 +28,7 @@ class Waiting:
             self.error = error
 
     def end(self) -> BaseException | None:
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.error
 
@@ -36,7 +36,7 @@ class Waiting:
 def spin_until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread does next; there is nothing to be notified by."""
     pause = threading.Event()
-    for _ in range(10_000):
+    for _ in range(60_000):
         if condition():
             return
         pause.wait(0.001)
@@ -194,7 +194,7 @@ def test_under_many_threads_no_more_ever_run_than_may():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert running == 0
     assert most <= 3

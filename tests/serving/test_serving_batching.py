@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,10 @@ from modelreg.serving.repository import ModelRepository
 from modelreg.serving.running import Call
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
+# What a test is given before it fails rather than hangs.
+PATIENCE_S = 60.0
 # Long enough that a test which ends at all never waited for it.
-NEVER_MS = 60_000
+NEVER_MS = 10 * PATIENCE_S * 1000
 
 
 class Batches(NoMetrics):
@@ -53,7 +56,7 @@ class Doubler(Model):
     def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:
         self.payloads.append(payload)
         self.begun.set()
-        assert self.go.wait(30)
+        assert self.go.wait(PATIENCE_S)
         response_headers["x-rows"] = str(len(self.payloads))
         return self.doubled(payload)
 
@@ -69,7 +72,7 @@ class Caller(threading.Thread):
     """A request on another thread."""
 
     def __init__(self, dataplane: DataPlane, payload: Any, *, timeout_s: float | None = None) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.dataplane, self.payload, self.timeout_s = dataplane, payload, timeout_s
         self.headers: dict[str, str] = {}
         self.answer: Any = None
@@ -87,7 +90,7 @@ class Caller(threading.Thread):
             self.error = error
 
     def end(self) -> Any:
-        self.join(30)
+        self.join(PATIENCE_S)
         assert not self.is_alive()
         if self.error is not None:
             raise self.error
@@ -110,7 +113,7 @@ def tensor(*rows: Any, datatype: str = "INT64", **more: Any) -> InferRequest:
 def pile_up(dataplane: DataPlane, model: Doubler, payloads: list[Any]) -> list[Caller]:
     """Send a request that holds the model up, and then ``payloads``; return the callers of the latter."""
     first = Caller(dataplane, tensor([0]))
-    assert model.begun.wait(10)
+    assert model.begun.wait(PATIENCE_S)
     callers = [Caller(dataplane, payload) for payload in payloads]
     wait_until(lambda: dataplane.admission.present == 1 + len(payloads))
     # Present, they have at most a few steps to go to their batch; the turn of the first of them is taken.
@@ -121,14 +124,21 @@ def pile_up(dataplane: DataPlane, model: Doubler, payloads: list[Any]) -> list[C
 
 
 def in_batches(dataplane: DataPlane) -> int:
-    batcher = dataplane.repository.use("m").attachment.handlers.predict.__self__
-    dataplane.repository.find("m").release()  # type: ignore[union-attr]
-    return sum(len(batch.members) for batch in batcher._open.values())
+    served = dataplane.repository.use("m")
+    attached = served.attachment
+    served.release()
+    if attached is None:
+        # Nobody has come so far.
+        return 0
+    # A copy, made in one step: others come and go meanwhile.
+    return sum(len(batch.members) for batch in [*attached.handlers.predict.__self__._open.values()])
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    assert any(condition() or pause.wait(0.001) for _ in range(10_000))
+    end = monotonic() + PATIENCE_S
+    while not condition():
+        assert monotonic() < end, "it did not come true"
+        sleep(0.001)
 
 
 def test_requests_that_come_while_the_model_is_busy_are_answered_together_each_with_its_own_rows():
@@ -170,7 +180,7 @@ def test_a_request_that_does_not_fit_closes_the_batch_and_begins_the_next():
     dataplane = plane(model, metrics=batches)
 
     callers = [Caller(dataplane, tensor([1], [1]))]
-    wait_until(lambda: dataplane.admission.present == 1)
+    wait_until(lambda: in_batches(dataplane) == 1)
     callers += [Caller(dataplane, tensor([2], [2]))]
     assert callers[0].end() == [[2], [2]]
     callers += [Caller(dataplane, tensor([3]))]
@@ -289,7 +299,7 @@ def test_a_result_that_cannot_be_taken_apart_is_computed_for_each_alone(caplog: 
     model = Summing()
 
     first = Caller(dataplane := plane(model), tensor([0]))
-    assert model.begun.wait(10)
+    assert model.begun.wait(PATIENCE_S)
     callers = [Caller(dataplane, tensor([n], [n])) for n in range(2)]
     wait_until(lambda: in_batches(dataplane) == 2)
     model.go.set()
@@ -302,7 +312,7 @@ class AsyncDoubler(Doubler):
     async def predict(self, payload: Any) -> Any:  # type: ignore[override]
         self.payloads.append(payload)
         self.begun.set()
-        assert await asyncio.to_thread(self.go.wait, 30)
+        assert await asyncio.to_thread(self.go.wait, PATIENCE_S)
         return self.doubled(payload)
 
 
@@ -325,7 +335,7 @@ def test_nobody_is_left_waiting_where_the_program_is_told_to_end():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
     assert len(ended) == 2
 
@@ -383,10 +393,12 @@ def test_who_leads_a_batch_and_waits_too_long_leaves_it_to_the_next():
     model = Doubler()
     dataplane = plane(model, admission=Admission(max_concurrency=4, max_queue=8))
     first = Caller(dataplane, tensor([0]))
-    assert model.begun.wait(10)
-    hasty = Caller(dataplane, tensor([1]), timeout_s=0.05)
+    assert model.begun.wait(PATIENCE_S)
+    # As long as it takes until the other has joined it.
+    hasty = Caller(dataplane, tensor([1]), timeout_s=2.0)
     wait_until(lambda: in_batches(dataplane) == 1)
     patient = Caller(dataplane, tensor([2]))
+    wait_until(lambda: in_batches(dataplane) == 2)
 
     with pytest.raises(Overloaded):
         hasty.end()
@@ -399,9 +411,10 @@ def test_who_leads_a_batch_and_waits_too_long_leaves_it_to_the_next():
 
 def test_the_deadline_of_a_request_is_kept_in_a_batch_too():
     model = Doubler()
-    dataplane = plane(model, deadline_s=0.1)
+    # As long as it takes until the model has begun with the first one.
+    dataplane = plane(model, deadline_s=2.0)
     callers = [Caller(dataplane, tensor([0]))]
-    assert model.begun.wait(10)
+    assert model.begun.wait(PATIENCE_S)
     callers.append(Caller(dataplane, tensor([1])))
 
     for caller in callers:
@@ -409,7 +422,7 @@ def test_the_deadline_of_a_request_is_kept_in_a_batch_too():
             caller.end()
     model.go.set()
 
-    assert dataplane.drain(10)
+    assert dataplane.drain(PATIENCE_S)
     # Nobody waited for the second one any more.
     assert len(model.payloads) == 1
 

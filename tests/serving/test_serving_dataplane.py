@@ -70,7 +70,7 @@ class Calling(threading.Thread):
             self.error = error
 
     def end(self) -> Exception | None:
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
         return self.error
 
@@ -469,19 +469,19 @@ def test_no_answer_within_the_deadline_is_an_error_in_time(is_async: bool, held:
                 cancelled.set()
 
     cancelled = threading.Event()
-    dataplane = plane(Slow("held") if is_async else held, deadline_s=0.5)
+    dataplane = plane(Slow("held") if is_async else held, deadline_s=2.0)
 
-    with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.5 s") as caught:
+    with pytest.raises(DeadlineExceeded, match="no answer within 2 s") as caught:
         infer(dataplane, request("held"))
 
     assert caught.value.status == 504
     if is_async:
-        assert cancelled.wait(10)
+        assert cancelled.wait(60)
     else:
         # A thread cannot be stopped: it keeps its place until it ends.
         assert dataplane.admission.present == 1
         held.release()
-    assert dataplane.drain(10)
+    assert dataplane.drain(60)
 
 
 @pytest.mark.parametrize("model", [EchoModel("echo"), FailingModel("echo", TimeoutError("of its own"))])
@@ -538,7 +538,7 @@ def test_draining_answers_what_came_in_and_refuses_what_comes(held: HeldModel):
     held.release()
 
     assert running.end() is None
-    assert dataplane.drain(10)
+    assert dataplane.drain(60)
     dataplane.close()
     assert held.stopped
 
@@ -561,7 +561,7 @@ def test_unloading_lets_requests_end(held: HeldModel):
 
     held.release()
     assert running.end() is None
-    unloading.join(10)
+    unloading.join(60)
 
     assert held.stopped
     with pytest.raises(ModelNotFound):

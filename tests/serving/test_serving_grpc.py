@@ -43,7 +43,7 @@ from modelreg.testing.serving import EchoModel, FailingModel, HeldModel
 from modelreg.wire.protos import open_inference_pb2 as pb
 
 SERVICE = "/inference.GRPCInferenceService"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @attrs.frozen

@@ -27,7 +27,7 @@ from modelreg.wire.protos import open_inference_pb2 as pb
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 SERVING_THREADS = 4
 
 Call = Callable[..., Any]
@@ -151,7 +151,9 @@ def test_calls_that_are_known_to_be_slow_are_answered_by_other_threads(answer_wi
             list(clients.map(lambda _: ask(request("slow"), timeout=PATIENCE_S), range(64)))
     ask(request("slow"), timeout=PATIENCE_S)
     assert names[-1].startswith("other")
-    ask(request("quick"), timeout=PATIENCE_S)
+    # Those that answered the last of the others may be counted as busy for a moment more.
+    while not is_serving(names[-1]) and monotonic() < end:
+        ask(request("quick"), timeout=PATIENCE_S)
     assert is_serving(names[-1])
 
 

@@ -22,7 +22,7 @@ from modelreg.testing.serving import EchoModel
 from modelreg.wire.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from modelreg.wire.protos.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 V1 = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = (
     HealthCheckResponse.SERVING,

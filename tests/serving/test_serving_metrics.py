@@ -160,7 +160,7 @@ def test_threads_lose_no_count():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert value(metrics, "modelreg_requests_total", **IRIS, protocol="grpc", status="200") == 4000
 
@@ -262,13 +262,13 @@ def test_requests_that_run_and_wait_are_seen_while_they_do():
         thread.start()
     model.wait_for_calls(1)
     pause = threading.Event()
-    assert any(dataplane.admission.present == 2 or pause.wait(0.001) for _ in range(10_000))
+    assert any(dataplane.admission.present == 2 or pause.wait(0.001) for _ in range(60_000))
 
     assert value(metrics, "modelreg_requests_running") == 1
     assert value(metrics, "modelreg_requests_waiting") == 1
     model.release()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
     assert value(metrics, "modelreg_requests_running") == 0
     assert value(metrics, "modelreg_requests_waiting") == 0

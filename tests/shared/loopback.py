@@ -14,6 +14,8 @@ class QuietServer(ThreadingHTTPServer):
     """Says nothing when a client goes away early, as some tests want it to."""
 
     daemon_threads = True
+    # Clients of many threads come at once; one that finds no place comes again a second later.
+    request_queue_size = 100
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):
