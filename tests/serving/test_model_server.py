@@ -38,6 +38,8 @@ from modelreg.serving.workers import method_of_start
 from ports import free_port
 
 BODY = json.dumps({"instances": [1, 2]}).encode()
+# What a test is given before it fails rather than hangs.
+PATIENCE_S = 60.0
 
 
 class Total(Model):
@@ -59,7 +61,7 @@ class Held(Model):
 
     def predict(self, payload: Any) -> Any:
         self.began.release()
-        self.let_go.wait(30)
+        self.let_go.wait(PATIENCE_S)
         return {"predictions": [1]}
 
 
@@ -74,7 +76,7 @@ def server() -> Iterator[RunningServer]:
 
 
 def connection(server: RunningServer) -> HTTPConnection:
-    return HTTPConnection(server.http_url.removeprefix("http://"), timeout=30)
+    return HTTPConnection(server.http_url.removeprefix("http://"), timeout=PATIENCE_S)
 
 
 def predict(server: RunningServer, model: str = "total", body: Any = BODY, **headers: str) -> tuple[int, Any]:
@@ -135,7 +137,7 @@ def test_a_bomb_is_refused(server: RunningServer) -> None:
 
 def test_a_client_that_ends_in_the_middle_of_its_body_is_not_answered_for_it(server: RunningServer) -> None:
     host, port = server.http_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as half:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as half:
         half.sendall(b"POST /v1/models/total:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{}")
         half.shutdown(socket.SHUT_WR)
         answer = half.recv(10_000)
@@ -162,7 +164,7 @@ def test_probes_are_answered_while_every_predict_blocks() -> None:
         for client in clients:
             client.start()
         for _ in range(2):
-            assert held.began.acquire(timeout=10)
+            assert held.began.acquire(timeout=PATIENCE_S)
         while server.worker.dataplane.admission.present < 3:
             time.sleep(0)
 
@@ -195,7 +197,7 @@ def test_requests_under_way_are_answered_at_the_end_and_new_ones_refused() -> No
     with server_of().running([held]) as server:
         client = threading.Thread(target=lambda: answers.append(predict(server, "held")))
         client.start()
-        assert held.began.acquire(timeout=10)
+        assert held.began.acquire(timeout=PATIENCE_S)
         server.worker.dataplane.withdraw()
         drain = threading.Thread(target=server.worker.dataplane.drain)
         drain.start()
@@ -229,7 +231,7 @@ def test_probes_are_answered_while_models_are_loaded() -> None:
     class Slow(Model):
         def load(self) -> bool:
             port = server.http_port
-            http = HTTPConnection("127.0.0.1", port, timeout=10)
+            http = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
             statuses = []
             for path in ("/v2/health/live", "/v2/health/ready"):
                 http.request("GET", path)
@@ -312,7 +314,7 @@ def test_two_servers_take_connections_from_one_socket() -> None:
         return answer
 
     def ask() -> bytes:
-        http = HTTPConnection(port.address, port.port, timeout=30)
+        http = HTTPConnection(port.address, port.port, timeout=PATIENCE_S)
         http.request("GET", "/")
         content = http.getresponse().read()
         http.close()
@@ -358,7 +360,7 @@ def pair(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def tls_get(server: RunningServer, context: ssl.SSLContext) -> int:
-    http = HTTPSConnection(server.http_url.removeprefix("https://"), context=context, timeout=10)
+    http = HTTPSConnection(server.http_url.removeprefix("https://"), context=context, timeout=PATIENCE_S)
     try:
         http.request("GET", "/v2/health/live")
         answer = http.getresponse()
@@ -417,11 +419,13 @@ def test_a_connection_over_grpc_ends_at_the_age_that_is_set() -> None:
     states: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     with server.running([Total("total")]) as running, grpc.insecure_channel(running.grpc_target) as channel:
-        channel.subscribe(states.put, try_to_connect=True)
-        while states.get(timeout=30) is not grpc.ChannelConnectivity.READY:
-            pass
+        live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        assert live(b"", timeout=PATIENCE_S)
 
-        assert states.get(timeout=30) is grpc.ChannelConnectivity.IDLE
+        # Once there was a connection, only its end makes the channel idle.
+        channel.subscribe(states.put)
+        while states.get(timeout=PATIENCE_S) is not grpc.ChannelConnectivity.IDLE:
+            pass
 
 
 # --- what KServe's takes
@@ -468,7 +472,7 @@ def test_a_server_in_a_thread_serves_until_it_is_stopped() -> None:
     thread.start()
     wait_until_ready(port)
     server.stop()
-    thread.join(20)
+    thread.join(PATIENCE_S)
 
     assert not thread.is_alive()
 
@@ -541,7 +545,7 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"
 
 def ask_patiently(port: int, what: str) -> int:
     """Ask until there is an answer: what a dying worker was still to accept is reset."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return ask(port, what)
@@ -550,7 +554,7 @@ def ask_patiently(port: int, what: str) -> int:
 
 
 def wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not is_ready(port):
         assert time.monotonic() < deadline
 
@@ -558,7 +562,7 @@ def wait_until_ready(port: int) -> None:
 def wait_until_all_answer(port: int, workers: int) -> None:
     """Wait until so many processes have answered."""
     wait_until_ready(port)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     answered: set[int] = set()
     while len(answered) < workers:
         answered.add(ask_patiently(port, "pid"))
@@ -570,7 +574,7 @@ def is_ready(port: int) -> bool:
 
 
 def probe_patiently(port: int) -> int:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (status := probe(port)) == 0:
         assert time.monotonic() < deadline
     return status
@@ -578,7 +582,7 @@ def probe_patiently(port: int) -> int:
 
 def probe(port: int) -> int:
     """The status with which the server says whether it is ready; 0 where it does not answer."""
-    http = HTTPConnection("127.0.0.1", port, timeout=30)
+    http = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         http.request("GET", "/v2/health/ready")
         return http.getresponse().status
@@ -589,7 +593,7 @@ def probe(port: int) -> int:
 
 
 def ask(port: int, command: str, *, model: str = "echo") -> int:
-    http = HTTPConnection("127.0.0.1", port, timeout=30)
+    http = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         http.request("POST", f"/v1/models/{model}:predict", json.dumps({"instances": [command]}))
         answer = http.getresponse()
@@ -623,7 +627,7 @@ def test_at_a_signal_the_request_under_way_is_answered_and_the_server_ends(
     assert process.stdout.readline() == "waiting\n"
 
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     client.join()
 
     assert len(answers) == 1
@@ -664,7 +668,7 @@ def test_a_worker_that_dies_is_replaced_and_all_end_with_their_parent(tmp_path: 
     pids = {ask_patiently(port, "pid") for _ in range(20)}
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
 
@@ -680,7 +684,7 @@ def test_a_model_that_cannot_be_loaded_ends_every_worker_with_the_reason(
 ) -> None:
     process, _ = started(tmp_path, "broken", workers, method)
 
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 1
     assert output == ""
@@ -691,7 +695,7 @@ def test_a_model_that_cannot_be_loaded_ends_every_worker_with_the_reason(
 def test_what_cannot_be_sent_to_a_worker_is_told_of_by_its_name(tmp_path: Path) -> None:
     process, _ = started(tmp_path, "unsendable", 2, "spawn")
 
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_S)
 
     assert (process.returncode, output) == (1, "")
     assert "model 'unsendable' cannot be sent to another process" in errors.splitlines()[-1]
@@ -727,7 +731,7 @@ def test_each_worker_answers_over_grpc_where_a_port_can_be_shared_and_the_first_
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port.port}") as channel:
             ready = grpc.channel_ready_future(channel)
             try:
-                ready.result(timeout=10 if over_grpc else 0.5)
+                ready.result(timeout=PATIENCE_S if over_grpc else 0.5)
                 answered.append(True)
             except grpc.FutureTimeoutError:
                 answered.append(False)

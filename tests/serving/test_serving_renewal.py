@@ -56,7 +56,7 @@ def issue(authority: trustme.CA, folder: Path) -> str:
 
 def shown(port: int) -> str:
     """The certificate that a new connection gets."""
-    return ssl.get_server_certificate(("127.0.0.1", port), timeout=10).strip()
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=PATIENCE_S).strip()
 
 
 def eventually(what: Callable[[], bool]) -> None:
@@ -96,7 +96,7 @@ def test_new_connections_get_the_certificate_that_has_changed(authority: trustme
 
         for port in ports:
             eventually(lambda port=port: answers_with(port) == new)
-        http = HTTPSConnection(f"127.0.0.1:{ports[0]}", context=trusting(authority), timeout=10)
+        http = HTTPSConnection(f"127.0.0.1:{ports[0]}", context=trusting(authority), timeout=PATIENCE_S)
         http.request("POST", "/v1/models/total:predict", b'{"instances": [1, 2]}')
         assert http.getresponse().read() == b'{"predictions":[3]}'
         http.close()
@@ -111,12 +111,12 @@ def test_a_channel_of_grpc_goes_on_while_new_ones_get_the_certificate_that_has_c
         lives = channels.enter_context(grpc.secure_channel(running.grpc_target, credentials)).unary_unary(
             "/inference.GRPCInferenceService/ServerLive"
         )
-        before = lives(b"", timeout=30)
+        before = lives(b"", timeout=PATIENCE_S)
 
         new = issue(authority, tls.certfile.parent)
 
         assert shown(port_of(running.grpc_target or "")) == new
-        assert lives(b"", timeout=30) == before
+        assert lives(b"", timeout=PATIENCE_S) == before
 
 
 # --- what counts as a change
