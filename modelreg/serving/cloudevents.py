@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import attrs
@@ -23,6 +24,8 @@ _RESPONSE_TYPE = "io.kserve.inference.response"
 _PREFIX = "ce-"
 _REQUIRED = ("specversion", "id", "source", "type")
 _VERSIONS = {"1.0", "0.3"}
+# What stands for itself in a header, beside letters and digits.
+_IN_HEADERS = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 # What, beside the data, makes a JSON object an event even where the content type does not say so.
 _TELLING = ("specversion", "id", "source", "type", "time", "data")
 
@@ -74,7 +77,7 @@ class Event:
         }
         if self.structured:
             return {**attributes, "data": data}, {"content-type": STRUCTURED}
-        headers = {f"{_PREFIX}{name}": str(value) for name, value in attributes.items()}
+        headers = {f"{_PREFIX}{name}": _header_value(str(value)) for name, value in attributes.items()}
         return data, {**headers, "content-type": "application/json"}
 
 
@@ -89,7 +92,7 @@ def binary_event(headers: Mapping[str, str]) -> Event | None:
     """
     if "ce-specversion" not in headers and "ce-id" not in headers:
         return None
-    attributes = {name[len(_PREFIX) :]: value for name, value in headers.items() if name.startswith(_PREFIX)}
+    attributes = {name[len(_PREFIX) :]: unquote(value) for name, value in headers.items() if name.startswith(_PREFIX)}
     _check(attributes)
     return Event(attributes, structured=False)
 
@@ -117,9 +120,15 @@ def structured_event(document: Any, content_type: str) -> tuple[Any, Event | Non
     return document["data"], Event(attributes, structured=True)
 
 
+def _header_value(text: str) -> str:
+    """``text`` as the binding to HTTP has it in headers: what is no visible ASCII is percent-encoded."""
+    return quote(text, safe=_IN_HEADERS)
+
+
 def _check(attributes: Mapping[str, Any]) -> None:
     for name in _REQUIRED:
-        if not attributes.get(name):
-            raise InvalidInput(f"the event has no attribute {name!r}")
+        value = attributes.get(name)
+        if not (value and isinstance(value, str)):
+            raise InvalidInput(f"the event has no attribute {name!r}" + (", which is a text" if value else ""))
     if attributes["specversion"] not in _VERSIONS:
         raise InvalidInput(f"events of version {attributes['specversion']!r} are not read")

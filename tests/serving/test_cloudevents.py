@@ -53,7 +53,18 @@ def test_anything_else_is_its_own_payload(document: Any) -> None:
     assert structured_event(document, "application/json") == (document, None)
 
 
-@pytest.mark.parametrize("document", [[1], {"data": 1}, ATTRIBUTES, {**ATTRIBUTES, "id": None, "data": 1}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        [1],
+        {"data": 1},
+        ATTRIBUTES,
+        {**ATTRIBUTES, "id": None, "data": 1},
+        {**ATTRIBUTES, "id": 7, "data": 1},
+        {**ATTRIBUTES, "source": ["/shop"], "data": 1},
+        {**ATTRIBUTES, "specversion": {"major": 1}, "data": 1},
+    ],
+)
 def test_what_says_that_it_is_an_event_must_be_one(document: Any) -> None:
     with pytest.raises(InvalidInput, match="event"):
         structured_event(document, "application/cloudevents+json")
@@ -88,3 +99,16 @@ def test_answers_carry_the_attributes_of_the_request_where_that_is_wanted() -> N
     assert (body["type"], body["source"]) == ("t", "/models")
     assert body["id"] != ATTRIBUTES["id"]
     assert "datacontenttype" not in body
+
+
+def test_attributes_that_headers_cannot_carry_are_percent_encoded_both_ways() -> None:
+    event = binary_event({**HEADERS, "ce-subject": "caf%C3%A9 100%25", "ce-tenant": "caf\xe9"})
+    assert event is not None
+
+    _, headers = event.answer([1], "模型", settings=EventAnswers(merge=True))
+
+    assert (event.attributes["subject"], event.attributes["tenant"]) == ("café 100%", "café")
+    assert headers["ce-subject"] == "caf%C3%A9%20100%25"
+    assert headers["ce-tenant"] == "caf%C3%A9"
+    assert headers["ce-source"] == "io.kserve.inference.%E6%A8%A1%E5%9E%8B"
+    assert headers["ce-type"] == "io.kserve.inference.response"
