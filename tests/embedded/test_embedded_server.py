@@ -20,6 +20,8 @@ from modelreg.embedded.server import TokenGuard, serve
 from modelreg.exceptions import InvalidInput
 from ports import free_port
 
+# What a test is given before it fails rather than hangs.
+PATIENCE_S = 60.0
 SERVE = "import sys; from modelreg.embedded.server import serve; serve(sys.argv[1], port=int(sys.argv[2]), workers=2)"
 
 
@@ -76,7 +78,7 @@ def address(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path / "registry.db"), str(port)])
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not _is_ready(url):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -88,7 +90,7 @@ def address(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 
 def _is_ready(url: str) -> bool:
     try:
-        return bool(urllib.request.urlopen(f"{url}/readyz", timeout=1).status == 200)
+        return bool(urllib.request.urlopen(f"{url}/readyz", timeout=5).status == 200)
     except OSError:
         return False
 
@@ -99,12 +101,12 @@ def test_a_server_answers_until_it_is_told_to_stop_and_ends_well(address: tuple[
     request = urllib.request.Request(
         f"{url}/api/model_registry/v1alpha3/registered_models", data=json.dumps({"name": "fraud"}).encode()
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         assert json.load(response)["name"] == "fraud"
     with pytest.raises(urllib.error.HTTPError, match="409"):
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
 
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert not _is_ready(url)

@@ -29,6 +29,12 @@ from modelreg.tracking.tracker import Tracker
 from modelreg.types import DataSet, MetricPoint, Parameter
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may need longer than people wait for the end of their runs."""
+    monkeypatch.setenv("MODELREG_TRACKING_EXIT_TIMEOUT_S", "60")
+
+
 @pytest.fixture
 def registry() -> Iterator[ModelRegistry]:
     with ModelRegistry(author="ann") as registry:
@@ -90,7 +96,7 @@ def make_tracker(gateway: Gateway, home: Path) -> Iterator[Callable[..., tuple[T
             register=lambda *_, **__: None,
             journals=home / "journals",
             artifact_root=home.as_uri(),
-            settings=TrackingSettings(batch_age_s=0.0, backoff_s=0.01, **settings),
+            settings=TrackingSettings(batch_age_s=0.0, exit_timeout_s=60.0, backoff_s=0.01, **settings),
         )
         made.append(tracker)
         return tracker, sink
@@ -299,7 +305,7 @@ def test_answers_lost_by_a_registry_without_batches_store_each_point_once(gatewa
     for step in range(60):
         run.log_metric("a", step, step=step)
         run.log_metric("b", step, step=step)
-    assert run.finish(timeout_s=60)
+    assert run.finish()
 
     for name in ("a", "b"):
         assert [point.value for point in sink.metric_history(run.info.id, name)] == list(range(60))
@@ -311,7 +317,7 @@ def test_answers_lost_by_a_registry_with_batches_store_each_point_once(gateway: 
     run = tracker.start_run("fraud")
     for step in range(100):
         run.log_metric("a", step, step=step)
-    assert run.finish(timeout_s=60)
+    assert run.finish()
 
     assert [point.value for point in sink.metric_history(run.info.id, "a")] == list(range(100))
 
@@ -322,7 +328,7 @@ def test_a_storm_of_429s_is_sat_out(gateway: Gateway, make_tracker: Any):
     first = gateway.posts
     gateway.refuse = lambda number: number < first + 6
     run.log_metric("a", 1.0)
-    assert run.finish(timeout_s=60)
+    assert run.finish()
 
     assert [point.value for point in sink.metric_history(run.info.id, "a")] == [1.0]
 
@@ -430,7 +436,7 @@ def test_leftovers_of_a_killed_process_are_sent_by_the_next_run(tmp_path: Path):
     acknowledged = killed_after(train(database, "killed", 1_000_000), 100)
 
     with ModelRegistry(f"sqlite:///{database}") as registry, registry.start_experiment_run("fraud", run_name="next"):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while registry.get_experiment_run(run_name="killed", experiment_name="fraud").status != "KILLED":  # type: ignore[union-attr]
             assert time.monotonic() < deadline
             time.sleep(0.02)
