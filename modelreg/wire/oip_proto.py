@@ -21,9 +21,10 @@ from modelreg.types.datatypes import DATATYPES
 from modelreg.types.elements import Array, Malformed, Raw
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 from modelreg.types.tensors import Tensor, check_names
+from modelreg.wire.large_fields import PACKED, Contents, cut_out
 from modelreg.wire.protos import open_inference_pb2 as pb
 from modelreg.wire.protos.messages import file_in_own_pool, message_classes
-from modelreg.wire.varints import packed_integers, read_varint, write_varint
+from modelreg.wire.varints import field_head, packed_integers
 
 T = TypeVar("T", bound=Tensor)
 
@@ -43,13 +44,6 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _FLOATS = {"fp32_contents", "fp64_contents"}
-_PACKED = set(CONTENTS.values()) - {"bytes_contents"}
-_PACKED_NUMBERS = {field.number for field in pb.InferTensorContents.DESCRIPTOR.fields if field.name in _PACKED}
-
-# Wire type of strings, bytes, messages and packed fields.
-_LENGTH_DELIMITED = 2
-# Bytes from which it pays to cut raw contents out of a message before protobuf copies them.
-_LARGE = 65536
 
 
 def _with_bytes_for(names: set[str]) -> dict[str, type[Any]]:
@@ -63,7 +57,7 @@ def _with_bytes_for(names: set[str]) -> dict[str, type[Any]]:
     return message_classes(file_in_own_pool(description.SerializeToString()))
 
 
-_READING = _with_bytes_for(_PACKED)
+_READING = _with_bytes_for(set(PACKED.values()))
 _WRITING = _with_bytes_for(_FLOATS)
 
 
@@ -83,10 +77,9 @@ class _Direction:
     raw: str
     error: type[ModelRegError]
 
-    @property
-    def raw_number(self) -> int:
-        """The number of the field for raw contents."""
-        number: int = _READING[self.message].DESCRIPTOR.fields_by_name[self.raw].number
+    def number(self, field: str) -> int:
+        """The number of a field of the message."""
+        number: int = _READING[self.message].DESCRIPTOR.fields_by_name[field].number
         return number
 
 
@@ -103,12 +96,12 @@ def decode_request(data: bytes) -> InferRequest:
     Raises:
         InvalidInput: It is no such message, or a tensor does not fit; the message names it.
     """
-    message, raw = _parse(data, _REQUEST)
+    message, contents = _parse(data, _REQUEST)
     request = InferRequest(
         message.model_name,
-        _tensors(message.inputs, raw, InferInput, InvalidInput),
+        _tensors(message.inputs, contents, InferInput, InvalidInput),
         message.id or None,
-        raw_inputs=raw,
+        raw_inputs=contents.raw,
         from_grpc=True,
         parameters=_parameters(message.parameters),
         request_outputs=[RequestedOutput(o.name, _parameters(o.parameters)) for o in message.outputs] or None,
@@ -127,16 +120,16 @@ def decode_response(data: bytes) -> InferResponse:
     Raises:
         InferenceError: It is no such message, or a tensor does not fit.
     """
-    message, raw = _parse(data, _RESPONSE)
+    message, contents = _parse(data, _RESPONSE)
     response = InferResponse(
         message.id or None,
         message.model_name,
-        _tensors(message.outputs, raw, InferOutput, InferenceError),
+        _tensors(message.outputs, contents, InferOutput, InferenceError),
         model_version=message.model_version or None,
-        raw_outputs=raw,
+        raw_outputs=contents.raw,
         from_grpc=True,
         parameters=_parameters(message.parameters),
-        use_binary_outputs=bool(raw),
+        use_binary_outputs=bool(contents.raw),
     )
     _settle(response.outputs)
     return response
@@ -183,9 +176,9 @@ def encode_response(response: InferResponse) -> bytes:
     return _serialized(message, outputs, raw, _RESPONSE)
 
 
-def _parse(data: bytes, direction: _Direction) -> tuple[Any, Sequence[Raw]]:
-    """A message, and the raw contents of its tensors."""
-    rest, raw = _cut_out(data, direction.raw_number) if len(data) >= _LARGE else (data, [])
+def _parse(data: bytes, direction: _Direction) -> tuple[Any, Contents]:
+    """A message, and those contents of its tensors that are not in it."""
+    rest, contents = cut_out(data, tensors=direction.number(direction.tensors), raw=direction.number(direction.raw))
     try:
         message = _READING[direction.message].FromString(rest)
         if any(_is_unpacked(tensor) for tensor in getattr(message, direction.tensors)):
@@ -194,32 +187,7 @@ def _parse(data: bytes, direction: _Direction) -> tuple[Any, Sequence[Raw]]:
             message = _READING[direction.message].FromString(rest)
     except DecodeError as error:
         raise direction.error(f"the body is not a {direction.message}: {error}") from error
-    return message, raw or list(getattr(message, direction.raw))
-
-
-def _cut_out(data: bytes, number: int) -> tuple[bytes, list[Raw]]:
-    """A message without the fields of that number, and views of those."""
-    view = memoryview(data)
-    kept: list[memoryview] = []
-    cut: list[Raw] = []
-    offset = 0
-    while offset < len(data):
-        start = offset
-        try:
-            tag, offset = read_varint(data, offset)
-            length, offset = read_varint(data, offset)
-        except Malformed:
-            return data, []
-        end = offset + length
-        if tag & 7 != _LENGTH_DELIMITED or end > len(data):
-            # Nothing that these messages have: left to protobuf, which knows what to make of it.
-            return data, []
-        if tag >> 3 == number:
-            cut.append(view[offset:end])
-        else:
-            kept.append(view[start:end])
-        offset = end
-    return (b"".join(kept), cut) if cut else (data, [])
+    return message, contents if contents.raw else attrs.evolve(contents, raw=list(getattr(message, direction.raw)))
 
 
 def _is_unpacked(tensor: Any) -> bool:
@@ -227,19 +195,20 @@ def _is_unpacked(tensor: Any) -> bool:
     if not tensor.HasField("contents"):
         return False
     unknown: Any = UnknownFieldSet(tensor.contents)
-    return any(field.field_number in _PACKED_NUMBERS for field in unknown)
+    return any(field.field_number in PACKED for field in unknown)
 
 
-def _tensors(described: Any, raw: Sequence[Raw], cls: type[T], error: type[ModelRegError]) -> list[T]:
+def _tensors(described: Any, contents: Contents, cls: type[T], error: type[ModelRegError]) -> list[T]:
     """The tensors of a message, without their raw contents."""
-    if raw and len(raw) != len(described):
-        raise error(f"there are {len(raw)} raw contents for {len(described)} tensors")
+    if contents.raw and len(contents.raw) != len(described):
+        raise error(f"there are {len(contents.raw)} raw contents for {len(described)} tensors")
     tensors = []
-    for fields in described:
+    for position, fields in enumerate(described):
         tensor = cls(fields.name, list(fields.shape), fields.datatype, None, _parameters(fields.parameters))
-        if not raw:
-            _hold(tensor, fields.contents, error)
-        elif fields.contents.ByteSize():
+        cut = contents.packed.get(position)
+        if not contents.raw:
+            _hold(tensor, fields.contents, cut, error)
+        elif cut or fields.contents.ByteSize():
             # MLServer sends contents beside raw ones, with nothing in them.
             raise error(f"tensor {fields.name!r:.100} has contents beside raw ones")
         tensors.append(tensor)
@@ -252,8 +221,15 @@ def _settle(tensors: Iterable[Tensor]) -> None:
         tensor.settle()
 
 
-def _hold(tensor: Tensor, contents: Any, error: type[ModelRegError]) -> None:
-    """Give a tensor the contents that are for its data type."""
+def _hold(tensor: Tensor, contents: Any, cut: tuple[str, Raw] | None, error: type[ModelRegError]) -> None:
+    """Give a tensor the contents that are for its data type.
+
+    Args:
+        tensor: The tensor.
+        contents: What the message has of them.
+        cut: The one field that they are, and its bytes, where they were cut out of the message.
+        error: What is raised where they are wrong.
+    """
     field = CONTENTS.get(tensor.datatype)
     if field is None:
         known = ", ".join(DATATYPES)
@@ -265,14 +241,15 @@ def _hold(tensor: Tensor, contents: Any, error: type[ModelRegError]) -> None:
     if field == "bytes_contents":
         tensor.data = list(values)
         return
+    packed = cut[1] if cut and cut[0] == field else b"".join(values)
     try:
-        numbers = _numbers(b"".join(values), DATATYPES[tensor.datatype].dtype)
+        numbers = _numbers(packed, DATATYPES[tensor.datatype].dtype)
     except (Malformed, ValueError) as reason:
         raise error(f"tensor {tensor.name!r:.100}: {reason}") from reason
     tensor.receive(numbers)
 
 
-def _numbers(packed: bytes, dtype: np.dtype[Any]) -> Array:
+def _numbers(packed: Raw, dtype: np.dtype[Any]) -> Array:
     """The numbers of a packed field, in an array of their own, which a handler may write to.
 
     Raises:
@@ -291,7 +268,7 @@ def _numbers(packed: bytes, dtype: np.dtype[Any]) -> Array:
 
 def _serialized(message: Any, tensors: Sequence[Tensor], raw: bool, direction: _Direction) -> bytes:
     """The bytes of a message with these tensors; raw contents are not copied on the way."""
-    tag = write_varint(direction.raw_number << 3 | _LENGTH_DELIMITED)
+    number = direction.number(direction.raw)
     contents: list[Raw] = []
     field = getattr(message, direction.tensors)
     for tensor in tensors:
@@ -299,7 +276,7 @@ def _serialized(message: Any, tensors: Sequence[Tensor], raw: bool, direction: _
         _set_parameters(described.parameters, tensor.parameters, direction.error)
         if raw:
             data = tensor.as_raw()
-            contents += (tag, write_varint(len(data)), data)
+            contents += (field_head(number, len(data)), data)
         else:
             _fill(described.contents, tensor)
     # The fields of a message may come one after the other in any order.

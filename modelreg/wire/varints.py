@@ -6,11 +6,14 @@ import numpy as np
 
 from modelreg.types.elements import Array, Malformed
 
+#: Wire type of strings, bytes, messages and packed fields.
+LENGTH_DELIMITED = 2
+
 # Bytes that 64 bits take at most.
 _LONGEST = 10
 
 
-def read_varint(data: bytes, offset: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, offset: int) -> tuple[int, int]:
     r"""One integer, and the offset behind it.
 
     Args:
@@ -47,7 +50,21 @@ def write_varint(value: int) -> bytes:
     return bytes(written)
 
 
-def packed_integers(data: bytes) -> Array:
+def field_head(number: int, length: int) -> bytes:
+    r"""What stands before the content of a string, bytes, a message or a packed field.
+
+    Args:
+        number: Number of the field.
+        length: Bytes of its content.
+
+    Example:
+        >>> field_head(2, 300)
+        b'\x12\xac\x02'
+    """
+    return write_varint(number << 3 | LENGTH_DELIMITED) + write_varint(length)
+
+
+def packed_integers(data: bytes | bytearray | memoryview) -> Array:
     r"""The integers of a packed field, as uint64; negative ones are those of int64 with the same bits.
 
     Raises:

@@ -53,6 +53,23 @@ def test_numbers_that_came_in_lists_may_be_written_to():
         assert array.tolist() == [0.5, 1]
 
 
+@pytest.mark.parametrize("dtype", ["?", "i1", "i8", "u4", "u8", "f4", "f8", object])
+def test_large_typed_contents_are_read_among_small_ones(dtype: str):
+    large = np.arange(70_000).astype(dtype) if dtype is not object else np.array([b"x" * 70_000, b""], object)
+    small = np.array([1, 2], "i4")
+    sent = {"a": small, "b": large, "c": small, "d": large[::-1]}
+    inputs = [InferInput.from_numpy(name, array) for name, array in sent.items()]
+
+    data = oip_proto.encode_request(InferRequest("m", inputs, parameters={"p": 1}), raw=False)
+    request = oip_proto.decode_request(data)
+
+    assert request.parameters == {"p": 1}
+    assert {tensor.name: tensor.as_numpy().tolist() for tensor in request.inputs} == {
+        name: array.tolist() for name, array in sent.items()
+    }
+    assert request.inputs[1].as_numpy().flags.writeable
+
+
 @pytest.mark.parametrize("data", [[[1, 2], [3, 4]], [1, 2, 3, 4]])
 def test_the_data_of_a_json_request_is_the_list_that_was_sent(data: list[object]):
     body = json.dumps({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "INT64", "data": data}]}).encode()

@@ -16,6 +16,8 @@ from modelreg.exceptions import InferenceError, InvalidInput
 from modelreg.types.datatypes import DATATYPES
 from modelreg.types.inference import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 from modelreg.wire import json_arrays, oip_json, oip_proto
+from modelreg.wire.protos import open_inference_pb2 as pb
+from modelreg.wire.varints import field_head, write_varint
 
 # There are many combinations, of which each needs but a few examples.
 FEW = 8
@@ -192,6 +194,62 @@ def test_any_bytes_are_a_grpc_request_or_invalid(data: bytes):
         oip_proto.decode_request(data)
     except InvalidInput:
         return
+
+
+def message_field(number: int, content: bytes) -> bytes:
+    return field_head(number, len(content)) + content
+
+
+# Pieces of contents: packed numbers, whole and cut off, ones that are not packed, bytes, a field of no use, and half a one.
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            *(
+                message_field(number, packed)
+                for number in range(1, 8)
+                for packed in (b"\1\2", b"\1\0\0\0" * 2, b"\x80")
+            ),
+            write_varint(6 << 3 | 5) + b"\0\0\0\0",
+            write_varint(2 << 3) + b"\7",
+            message_field(8, b"a"),
+            message_field(9, b"a"),
+            b"\x80",
+        ]
+    ),
+    max_size=3,
+).map(b"".join)
+
+
+def grpc_outcome(contents: list[bytes], datatype: str, shape: list[int], raw: list[bytes], filler: str) -> object:
+    """What is made of a request for which a tensor was put together by hand, after one in which nothing is special."""
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype=datatype, shape=shape)
+    tensor.parameters["filler"].string_param = filler
+    written = tensor.SerializeToString() + b"".join(message_field(5, content) for content in contents)
+    first = message_field(
+        5, pb.ModelInferRequest.InferInputTensor(name="w", datatype="INT8", shape=[0]).SerializeToString()
+    )
+    message = first + message_field(5, written) + b"".join(message_field(7, content) for content in raw)
+    try:
+        tensors = oip_proto.decode_request(message).inputs
+    except InvalidInput as error:
+        return str(error)
+    return [(one.name, one.shape, one.datatype, repr(one.data), one.as_raw()) for one in tensors]
+
+
+@given(
+    st.lists(PIECES, max_size=2),
+    st.sampled_from([*DATATYPES, "FP99"]),
+    st.lists(st.integers(-1, 3), max_size=2),
+    st.sampled_from([[], [b"", b"\0\0\0\0"]]),
+)
+def test_large_grpc_tensors_are_read_as_small_ones_are(
+    contents: list[bytes], datatype: str, shape: list[int], raw: list[bytes]
+):
+    """They are cut out of the message, and the same is to be right and wrong in both."""
+    small = grpc_outcome(contents, datatype, shape, raw, "")
+    large = grpc_outcome(contents, datatype, shape, raw, "x" * 65_536)
+
+    assert small == large
 
 
 @given(st.binary(max_size=60), st.none() | st.integers(-5, 70))
