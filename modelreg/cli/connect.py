@@ -59,6 +59,16 @@ def select(pager: Pager[T], *, query: str | None, limit: int | None, show_all: b
     return islice(live, limit)
 
 
+def empty(what: str, query: str | None) -> str:
+    """Return what people are told where a listing has nothing: that there is nothing, or nothing that matches.
+
+    Example:
+        >>> empty("models", None), empty("models", "name = 'fraud'")
+        ('no models yet', 'no models match')
+    """
+    return f"no {what} yet" if query is None else f"no {what} match"
+
+
 def found(resource: T | None, what: str, *, listed_by: str) -> T:
     """Return ``resource``.
 

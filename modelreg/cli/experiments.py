@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelreg.cli.connect import found, listing_options, open_registry, registry_option, select
+from modelreg.cli.connect import empty, found, listing_options, open_registry, registry_option, select
 from modelreg.cli.output import Group, Output, plain
 
 _COLUMNS = ("id", "name", "state", "owner", "description", "last_update_time_since_epoch")
@@ -26,7 +26,9 @@ def list_experiments(
     """List the experiments."""
     with open_registry(registry_url) as registry:
         pager = registry.get_experiments()
-        output.table(select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty="no experiments yet")
+        output.table(
+            select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty=empty("experiments", query)
+        )
 
 
 @experiments.command()

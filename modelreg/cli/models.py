@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from modelreg.cli.connect import found, listing_options, open_registry, parse_properties, registry_option, select
+from modelreg.cli.connect import empty, found, listing_options, open_registry, parse_properties, registry_option, select
 from modelreg.cli.output import Group, Output, plain
 
 _COLUMNS = ("name", "state", "owner", "description", "last_update_time_since_epoch")
@@ -28,7 +28,7 @@ def list_models(
     """List the models."""
     with open_registry(registry_url) as registry:
         pager = registry.get_registered_models()
-        output.table(select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty="no models yet")
+        output.table(select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty=empty("models", query))
 
 
 @models.command()

@@ -13,6 +13,7 @@ Every command gets ``--json`` and ``--verbose`` and finds an :class:`Output` in 
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import sys
@@ -53,23 +54,32 @@ class Output(NamedTuple):
     as_json: bool = False
     verbose: bool = False
 
-    def table(self, rows: Iterable[Any], columns: Sequence[str], *, empty: str = "nothing to list") -> None:
+    def table(
+        self,
+        rows: Iterable[Any],
+        columns: Sequence[str],
+        *,
+        empty: str = "nothing to list",
+        titles: Sequence[str] | None = None,
+    ) -> None:
         """Write ``rows``, each a mapping or a resource: with ``--json`` whole, else the named ``columns`` of them.
 
         Args:
             rows: What to write.
             columns: Keys of the values that the table shows, in order.
             empty: What people are told where there are no rows.
+            titles: What stands above the columns; by default what their keys say.
         """
+        heads = [_title(column) for column in columns] if titles is None else [printable(title) for title in titles]
         records = [plain(row) for row in rows]
         if self.as_json:
             _write_json(records)
         elif not records:
             self.note(empty)
         elif sys.stdout.isatty():
-            _write_rich_table(records, columns)
+            _write_rich_table(records, columns, heads)
         else:
-            _write_plain_table(records, columns)
+            _write_plain_table(records, columns, heads)
 
     def record(self, data: Any) -> None:
         """Write one mapping or resource: with ``--json`` whole, else one ``key: value`` line for each that is set."""
@@ -94,7 +104,7 @@ class Output(NamedTuple):
         if self.as_json:
             _write_json(plain(data))
         else:
-            click.echo(_printable(message))
+            click.echo(printable(message))
 
     def blank(self) -> None:
         """Write an empty line between two things that people read; ``--json`` keeps it back."""
@@ -104,7 +114,7 @@ class Output(NamedTuple):
     def note(self, message: str) -> None:
         """Tell people something that is no result, on stderr; ``--json`` keeps it back."""
         if not self.as_json:
-            click.echo(_printable(message), err=True)
+            click.echo(printable(message), err=True)
 
 
 class Command(click.Command):
@@ -119,7 +129,7 @@ class Command(click.Command):
         """Run the command with its :class:`Output` in ``ctx.obj``.
 
         Raises:
-            Failure: If the command raises an error of modelreg's.
+            Failure: If the command raises an error of modelreg's, or a file cannot be read or written.
         """
         ctx.obj = Output(as_json=ctx.params.pop("as_json"), verbose=ctx.params.pop("verbose"))
         try:
@@ -127,6 +137,12 @@ class Command(click.Command):
         except ModelRegError as error:
             failure = UsageFailure if isinstance(error, InvalidInput) else Failure
             raise failure(error, verbose=ctx.obj.verbose) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # Whoever reads has enough: click ends quietly.
+                raise
+            # Files that the user names, and stdout, are written here and there.
+            raise Failure(ModelRegError(_of_system(error)), verbose=ctx.obj.verbose) from error
 
 
 class Group(click.Group):
@@ -153,13 +169,18 @@ class Failure(click.ClickException):
         """Write the error to stderr as one line, after its trace where that was asked for."""
         if self.verbose:
             click.echo("".join(traceback.format_exception(self.error)), file=file, err=True)
-        click.echo(f"modelreg: {_printable(' '.join(self.message.split()))}", file=file, err=True)
+        click.echo(f"modelreg: {printable(' '.join(self.message.split()))}", file=file, err=True)
 
 
 class UsageFailure(Failure):
     """An argument that modelreg refused: the command was called wrongly."""
 
     exit_code = 2
+
+
+def _of_system(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else f"cannot write the output: {reason}"
 
 
 def plain(value: Any) -> Any:
@@ -197,25 +218,25 @@ def _write_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def _write_plain_table(records: list[dict[str, Any]], columns: Sequence[str]) -> None:
-    lines = [[_title(column) for column in columns]]
+def _write_plain_table(records: list[dict[str, Any]], columns: Sequence[str], titles: list[str]) -> None:
+    lines = [titles]
     lines += [[_cell(column, record.get(column)) for column in columns] for record in records]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _write_rich_table(records: list[dict[str, Any]], columns: Sequence[str]) -> None:
+def _write_rich_table(records: list[dict[str, Any]], columns: Sequence[str], titles: list[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(_title(column), overflow="fold")
-    for record in records:
+    for title in titles:
         # Text, not markup: a name may hold brackets.
+        table.add_column(Text(title), overflow="fold")
+    for record in records:
         table.add_row(*(Text(_cell(column, record.get(column))) for column in columns))
     Console().print(table)
 
@@ -227,7 +248,7 @@ def _write_tree(root: Branch) -> None:
 
     def grown(branch: Branch) -> Tree:
         # Text, not markup: a name may hold brackets.
-        tree = Tree(Text(_printable(branch.text)))
+        tree = Tree(Text(printable(branch.text)))
         tree.children += [grown(child) for child in branch.branches]
         return tree
 
@@ -239,12 +260,12 @@ def _write_tree(root: Branch) -> None:
 def _width(branch: Branch, depth: int = 0) -> int:
     from rich.cells import cell_len
 
-    own = _INDENT * depth + cell_len(_printable(branch.text))
+    own = _INDENT * depth + cell_len(printable(branch.text))
     return max([own, *(_width(child, depth + 1) for child in branch.branches)])
 
 
 def _title(column: str) -> str:
-    return column.removesuffix("_since_epoch").replace("_", " ").upper()
+    return printable(column.removesuffix("_since_epoch").replace("_", " ").upper())
 
 
 def _cell(column: str, value: Any) -> str:
@@ -259,7 +280,7 @@ def _cell(column: str, value: Any) -> str:
         return ", ".join(f"{key}={_cell('', item)}" for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(_cell("", item) for item in value)
-    return _printable(str(value))
+    return printable(str(value))
 
 
 def _time(milliseconds: int) -> str:
@@ -270,6 +291,11 @@ def _time(milliseconds: int) -> str:
         return str(milliseconds)
 
 
-def _printable(text: str) -> str:
-    """Return ``text`` with control characters escaped: names come from elsewhere and must not steer the terminal."""
+def printable(text: str) -> str:
+    r"""Return ``text`` with control characters escaped: names come from elsewhere and must not steer the terminal.
+
+    Example:
+        >>> printable("fraud\x1b[31m")
+        'fraud\\x1b[31m'
+    """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,11 +14,12 @@ from modelreg.cli.output import plain
 from modelreg.exceptions import InvalidInput, MissingExtra
 
 
-def write_table(rows: Iterable[Mapping[str, Any]], *, kind: str, path: Path | None) -> int:
+def write_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = (), *, kind: str, path: Path | None) -> int:
     """Write ``rows``, all with the same keys, and return how many they were.
 
     Args:
         rows: The rows.
+        columns: Their keys, where these are known before the first row: a table without rows has its columns.
         kind: ``csv``, ``json`` or ``parquet``.
         path: File to write; ``None`` for stdout, which takes no Parquet.
 
@@ -27,18 +28,19 @@ def write_table(rows: Iterable[Mapping[str, Any]], *, kind: str, path: Path | No
         MissingExtra: Parquet was asked for, but pyarrow is not installed.
     """
     if kind == "parquet":
-        return _write_parquet(rows, path)
+        return _write_parquet(rows, columns, path)
     with _opened(path) as file:
-        return _write_csv(rows, file) if kind == "csv" else _write_json(rows, file)
+        return _write_csv(rows, columns, file) if kind == "csv" else _write_json(rows, file)
 
 
-def _write_csv(rows: Iterable[Mapping[str, Any]], file: IO[str]) -> int:
-    writer, count = None, 0
+def _write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: IO[str]) -> int:
+    writer, count = csv.writer(file, lineterminator="\n"), 0
+    if columns:
+        writer.writerow(columns)
     for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
+        if not count and not columns:
+            writer.writerow(row)
+        writer.writerow(_cell(value) for value in row.values())
         count += 1
     return count
 
@@ -54,7 +56,7 @@ def _write_json(rows: Iterable[Mapping[str, Any]], file: IO[str]) -> int:
     return count
 
 
-def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path | None) -> int:
+def _write_parquet(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: Path | None) -> int:
     if path is None:
         raise InvalidInput("Parquet needs a file", next_step="name one with --out")
     try:
@@ -62,7 +64,8 @@ def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path | None) -> int:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtra("pyarrow is not installed", next_step="pip install 'modelreg[parquet]'") from error
-    table = pa.Table.from_pylist([{key: _column(value) for key, value in row.items()} for row in rows])
+    records = [{key: _column(value) for key, value in row.items()} for row in rows]
+    table = pa.Table.from_pylist(records) if records else pa.table({column: pa.nulls(0) for column in columns})
     pq.write_table(table, path)
     return int(table.num_rows)
 

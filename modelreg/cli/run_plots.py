@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
+import click
 
+from modelreg.cli.output import printable
 from modelreg.exceptions import InvalidInput, MissingExtra
 from modelreg.types.points import MetricPoint
 
@@ -56,10 +59,11 @@ def draw_in_terminal(curves: Sequence[Curve], *, title: str, axis: str) -> None:
     plotext.clear_figure()
     plotext.theme("clear")
     for curve in curves:
-        plotext.plot(curve.x, curve.y, label=curve.label)
-    plotext.title(title)
+        plotext.plot(curve.x, curve.y, label=printable(curve.label))
+    plotext.title(printable(title))
     plotext.xlabel(_axis_label(axis))
-    plotext.show()
+    # click takes the colours out again where no terminal reads them.
+    click.echo(plotext.build())
 
 
 def draw_to_file(curves: Sequence[Curve], *, title: str, axis: str, path: Path) -> None:
@@ -80,10 +84,18 @@ def draw_to_file(curves: Sequence[Curve], *, title: str, axis: str, path: Path) 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for curve in curves:
-        axes.plot(curve.x, curve.y, label=curve.label)
-    axes.set(title=title, xlabel=_axis_label(axis))
+        axes.plot(curve.x, curve.y, label=_literal(curve.label))
+    axes.set(title=_literal(title), xlabel=_axis_label(axis))
     axes.legend()
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        # A box stands for a letter that the font lacks; people see that.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(path)
+
+
+def _literal(text: str) -> str:
+    """Return ``text`` as matplotlib writes it: not as the mathematics that is between two dollar signs."""
+    return printable(text).replace("$", r"\$")
 
 
 def _check(curves: Sequence[Curve], title: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.cli.connect import open_registry, registry_option
+from modelreg.cli.connect import empty, open_registry, registry_option
 from modelreg.cli.output import Group, Output, plain
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("id", "name", "experiment_id", "status", "start_time_since_epoch", "end_time_since_epoch")
 _FOLLOW_EVERY_S = 1.0
+# What the contract's ids can be; other numbers are names.
+_IDS = range(2**31)
+_POINT = ("run_id", "run_name", "metric", "step", "timestamp", "value")
 
 _run = click.argument("run", metavar="RUN")
 _runs = click.argument("runs", nargs=-1, required=True, metavar="RUN...")
@@ -66,7 +69,14 @@ def list_runs(
         output.table([_summary(run) for run in found], _COLUMNS)
         return
     extra = [f"metrics.{name}" for name in metrics] + [f"params.{name}" for name in params]
-    output.table(found.rows(), (*_COLUMNS, *extra), empty="no runs yet")
+    titles = [column.removesuffix("_since_epoch").replace("_", " ").upper() for column in _COLUMNS]
+    output.table(
+        found.rows(),
+        (*_COLUMNS, *extra),
+        empty=empty("runs", query or experiment),
+        # Names of metrics and parameters are told by their case.
+        titles=(*titles, *extra),
+    )
 
 
 @runs.command()
@@ -119,7 +129,7 @@ def compare(output: Output, *, runs: Sequence[str], show_all: bool, registry_url
         for what in ("last", "min", "max"):
             values = [getattr(found.get(metric), what, None) for found in ranges]
             rows.append({"what": f"{metric} ({what})", **dict(zip(names, values, strict=True))})
-    output.table(rows, ("what", *names), empty="they logged nothing")
+    output.table(rows, ("what", *names), empty="they logged nothing", titles=("WHAT", *names))
 
 
 @runs.command()
@@ -173,7 +183,8 @@ def sync(output: Output, *, timeout_s: float | None, registry_url: str | None) -
 def rm(output: Output, *, runs: Sequence[str], yes: bool, registry_url: str | None) -> None:
     """Delete runs with all they logged, for good. Files that they uploaded stay."""
     with open_registry(registry_url) as registry:
-        found = [resolve(registry, run) for run in runs]
+        # A run that is named twice is deleted once.
+        found = list({run.id: run for run in (resolve(registry, run) for run in runs)}.values())
         if not yes:
             names = ", ".join(f"{run.name} ({run.id})" for run in found)
             click.confirm(f"Delete {names} with all they logged?", abort=True, err=True)
@@ -211,7 +222,8 @@ def export(
     with open_registry(registry_url) as registry:
         summaries = _summaries(registry, runs)
         rows = _points(registry, summaries) if what == "points" else iter(_rows(summaries))
-        written = write_table(rows, kind="json" if output.as_json and out is None else kind, path=out)
+        columns = _POINT if what == "points" else ()
+        written = write_table(rows, columns, kind="json" if output.as_json and out is None else kind, path=out)
     if out is not None:
         output.done(f"wrote {written} rows to {out}", {"path": out, "rows": written})
 
@@ -225,14 +237,10 @@ def resolve(registry: ModelRegistry, text: str) -> ExperimentRun:
     """
     from modelreg.exceptions import InvalidInput, NotFound
 
-    if text.isdigit() and (run := registry.get_experiment_run(text)) is not None:
+    if text.isascii() and text.isdigit() and int(text) in _IDS and (run := registry.get_experiment_run(text)):
         return run
-    experiment, slash, name = text.rpartition("/")
-    if slash and registry.get_experiment(experiment) is not None:
-        found = [registry.get_experiment_run(run_name=name, experiment_name=experiment)]
-    else:
-        found = [run.run for run in registry.search_runs(f"name = {_quoted(text)}", limit=2)]
-    present = [run for run in found if run is not None]
+    present = _within_experiment(registry, text)
+    present = present or [run.run for run in registry.search_runs(f"name = {_quoted(text)}", limit=2)]
     if not present:
         raise NotFound(f"there is no run {text!r}", next_step="'modelreg runs list' lists what there is")
     if len(present) > 1:
@@ -240,8 +248,19 @@ def resolve(registry: ModelRegistry, text: str) -> ExperimentRun:
     return present[0]
 
 
+def _within_experiment(registry: ModelRegistry, text: str) -> list[ExperimentRun]:
+    """Return the run that ``EXPERIMENT/NAME`` names; either may hold a slash."""
+    parts = text.split("/")
+    found = []
+    for cut in range(1, len(parts)):
+        experiment, name = "/".join(parts[:cut]), "/".join(parts[cut:])
+        if experiment and name and registry.get_experiment(experiment) is not None:
+            found.append(registry.get_experiment_run(run_name=name, experiment_name=experiment))
+    return [run for run in found if run is not None]
+
+
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def _experiment_id(registry: ModelRegistry, name: str) -> str:
@@ -301,14 +320,8 @@ def _write_point(output: Output, point: MetricPoint) -> None:
 def _points(registry: ModelRegistry, runs: Sequence[RunSummary]) -> Iterator[dict[str, Any]]:
     for run in runs:
         for point in registry.get_metric_points(str(run.id)):
-            yield {
-                "run_id": run.id,
-                "run_name": run.name,
-                "metric": point.name,
-                "step": point.step,
-                "timestamp": point.timestamp,
-                "value": point.value,
-            }
+            values = (run.id, run.name, point.name, point.step, point.timestamp, point.value)
+            yield dict(zip(_POINT, values, strict=True))
 
 
 def _rows(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.cli.connect import found, listing_options, open_registry, registry_option, select
+from modelreg.cli.connect import empty, found, listing_options, open_registry, registry_option, select
 from modelreg.cli.output import Group, Output, plain
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def list_versions(
     """List the versions of MODEL."""
     with open_registry(registry_url) as registry:
         pager = registry.get_model_versions(model)
-        output.table(select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty="no versions yet")
+        output.table(
+            select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty=empty("versions", query)
+        )
 
 
 @versions.command()

@@ -6,6 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _LOGGED = re.compile(r"^(metrics|params)\.(`[^`]+`|\S+?)\s*(!=|<=|>=|=|<|>)\s*(.+)$", re.DOTALL)
+_HOW = "compare metrics.NAME and params.NAME by = != < <= > or >=, and join that to other conditions by AND alone"
 _MENTIONS_LOGGED = re.compile(r"\b(metrics|params)\.")
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|[()]|\bAND\b|\bOR\b|.""", re.DOTALL | re.IGNORECASE)
 _ORDER = re.compile(r"^\s*(?:(metrics|params)\.)?(`[^`]+`|\S+?)(?:\s+(ASC|DESC))?\s*$", re.IGNORECASE)
@@ -78,10 +80,22 @@ def search_runs(
     pager = Pager(api.get_experiment_runs, ListOptions(page_size=_PAGE, filter_query=query or None))
     if limit is not None and not conditions and key is None:
         pager.limit(limit)
-    found = [run for run in summaries(api, pager) if all(condition.holds(run) for condition in conditions)]
+    with _telling_the_filter(query):
+        found = [run for run in summaries(api, pager) if all(condition.holds(run) for condition in conditions)]
     if key is not None:
         found = _ordered(found, *key)
     return ResultList(found if limit is None else found[:limit])
+
+
+@contextmanager
+def _telling_the_filter(query: str) -> Iterator[None]:
+    try:
+        yield
+    except BadRequest as error:
+        if not query:
+            raise
+        # The request that the registry says it of is none of the caller's.
+        raise InvalidInput(f"cannot search by {query!r}: {error.message}") from error
 
 
 def summaries(api: RegistryAPI, runs: Iterable[ExperimentRun]) -> Iterator[RunSummary]:
@@ -115,9 +129,7 @@ def split_filter(text: str) -> tuple[str, list[Condition]]:
         if logged is not None:
             conditions.append(_condition(term, *logged.groups()))
         elif _mentions_logged(term):
-            raise InvalidInput(
-                f"cannot search by {term!r}", next_step="join conditions on metrics. and params. to the others by AND"
-            )
+            raise InvalidInput(f"cannot search by {term!r}", next_step=_HOW)
         else:
             query.append(term)
     return " AND ".join(query), conditions
@@ -162,11 +174,14 @@ def _mentions_logged(term: str) -> bool:
 def _condition(term: str, kind: str, name: str, comparison: str, value: str) -> Condition:
     value = value.strip()
     if value[0] in "'\"" and value[-1] == value[0] and len(value) > 1:
-        constant: str | float | None = value[1:-1]
+        constant: str | float | None = re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
     else:
         constant = _number(value)
+    if constant is None and any(token.upper() == "OR" for token in _TOKEN.findall(value)):
+        raise InvalidInput(f"cannot search by {term!r}", next_step=_HOW)
     if constant is None or (kind == "metrics" and isinstance(constant, str)):
-        raise InvalidInput(f"cannot search by {term!r}: {value!r} is neither a number nor a text in quotes")
+        wanted = "a number" if kind == "metrics" else "a number or a text in quotes"
+        raise InvalidInput(f"cannot search by {term!r}: {value!r} is not {wanted}")
     return Condition(kind, name.strip("`"), comparison, constant)
 
 

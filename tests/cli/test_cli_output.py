@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 from typing import Any
@@ -48,6 +49,21 @@ def write_done(output: Output) -> None:
 @click.pass_obj
 def write_hostile(output: Output) -> None:
     output.table([{"name": "\x1b[2Jgone\nnext"}], ["name"])
+
+
+@things.command("unreadable")
+def read_what_is_not_there() -> None:
+    raise FileNotFoundError(errno.ENOENT, "No such file or directory", "nowhere.txt")
+
+
+@things.command("full")
+def write_to_a_full_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@things.command("piped")
+def write_to_a_reader_that_has_enough() -> None:
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 @things.command("fail")
@@ -112,6 +128,24 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1() -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr == "modelreg: there is no model 'fraud' (list them)\n"
+
+
+def test_what_the_system_refuses_is_one_line_that_names_the_file() -> None:
+    result = run("unreadable")
+
+    assert (result.exit_code, result.stderr) == (1, "modelreg: nowhere.txt: No such file or directory\n")
+
+
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    result = run("full")
+
+    assert (result.exit_code, result.stderr) == (1, "modelreg: cannot write the output: No space left on device\n")
+
+
+def test_a_reader_that_has_enough_is_no_error_to_tell() -> None:
+    result = run("piped")
+
+    assert (result.exit_code, result.stderr) == (1, "")
 
 
 def test_a_refused_argument_is_exit_code_2() -> None:

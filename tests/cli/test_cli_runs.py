@@ -47,6 +47,70 @@ def test_runs_are_listed_as_json_with_all_they_logged(modelreg_cli: Cli):
     assert (run["name"], run["metrics"]["auc"], run["params"]["lr"]) == ("fast", 0.6, "0.1")
 
 
+@pytest.mark.parametrize("option", [("--filter", "metrics.auc > 9"), ("--experiment", "empty")])
+def test_a_listing_that_nothing_matches_does_not_say_that_there_are_no_runs(
+    modelreg_cli: Cli, registry: ModelRegistry, option: tuple[str, ...]
+):
+    run = registry.start_experiment_run("empty")
+    run.finish()
+    registry.delete(registry.get_experiment_run(run.info.id))  # type: ignore[arg-type]
+
+    assert modelreg_cli("runs", "list", *option).stderr == "no runs match\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("bogus", "the filter cannot be read"),
+        ("metrics.auc > 0.5 OR params.lr = '1'", "AND alone"),
+        ("params.lr LIKE '0%'", "AND alone"),
+        ("metrics.auc > high", "'high' is not a number"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_a_wrong_call_that_says_how(modelreg_cli: Cli, query: str, said: str):
+    result = modelreg_cli("runs", "list", "--filter", query)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("modelreg: cannot search by ")
+    assert said in result.stderr
+    assert "http" not in result.stderr
+
+
+def test_a_text_in_a_filter_may_hold_escaped_quotes(modelreg_cli: Cli, registry: ModelRegistry):
+    with registry.start_experiment_run("churn", run_name="quoted") as run:
+        run.log_param("team", "ann's")
+
+    listed = json.loads(modelreg_cli("runs", "list", "--json", "--filter", r"params.team = 'ann\'s'").stdout)
+
+    assert [one["name"] for one in listed] == ["quoted"]
+
+
+@pytest.mark.parametrize("text", ["²", "99999999999999999999", "nothing/fast", "/fast", "fraud/"])
+def test_what_names_no_run_is_no_run(modelreg_cli: Cli, text: str):
+    result = modelreg_cli("runs", "show", text)
+
+    assert (result.exit_code, result.stderr.startswith("modelreg: there is no run ")) == (1, True)
+
+
+def test_names_with_slashes_are_found(modelreg_cli: Cli, registry: ModelRegistry):
+    registry.start_experiment_run("team/fraud", run_name="try/1").finish()
+
+    assert json.loads(modelreg_cli("runs", "show", "team/fraud/try/1", "--json").stdout)["name"] == "try/1"
+
+
+def test_names_are_shown_as_they_are_written_and_do_not_steer_the_terminal(modelreg_cli: Cli, registry: ModelRegistry):
+    with registry.start_experiment_run("churn", run_name="Hot\x1b[31m") as run:
+        run.log_metric("Loss", 1.0)
+
+    heads = [
+        modelreg_cli("runs", "compare", "fast", "Hot\x1b[31m").stdout.splitlines()[0],
+        modelreg_cli("runs", "list", "--metric", "Loss").stdout.splitlines()[0],
+    ]
+
+    assert r"Hot\x1b[31m (" in heads[0]
+    assert heads[1].endswith("metrics.Loss")
+
+
 def test_an_archived_run_is_hidden_until_it_is_asked_for(modelreg_cli: Cli, registry: ModelRegistry):
     run = registry.get_experiment_run(run_name="fast", experiment_name="fraud")
     assert run is not None
@@ -101,6 +165,7 @@ def test_a_metric_is_drawn_in_the_terminal(modelreg_cli: Cli):
 
     assert result.exit_code == 0, result.output
     assert "loss" in result.stdout
+    assert "\x1b" not in result.stdout
     assert len(result.stdout.splitlines()) > 10
 
 
@@ -111,6 +176,57 @@ def test_a_metric_is_drawn_into_a_file(modelreg_cli: Cli, tmp_path: Path, name: 
 
     assert result.exit_code == 0, result.output
     assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_a_picture_of_names_that_its_font_lacks_is_drawn_without_a_warning(
+    modelreg_cli: Cli, registry: ModelRegistry, tmp_path: Path
+):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'modelreg[plot]'")
+    with registry.start_experiment_run("churn", run_name="损失 $\\bad{") as run:
+        run.log_metric("loss", 1.0)
+
+    result = modelreg_cli("runs", "plot", str(run.info.id), "--metric", "loss", "--out", str(tmp_path / "loss.png"))
+
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("plot", "fast", "--metric", "loss", "--out", "loss.svg"), ("export", "fast", "--out", "points.csv")]
+)
+def test_a_file_in_a_folder_that_is_not_there_is_an_error_of_one_line(
+    modelreg_cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
+):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'modelreg[plot]'")
+    *others, name = arguments
+
+    result = modelreg_cli("runs", *others, str(tmp_path / "nowhere" / name))
+
+    assert result.exit_code == 1
+    assert result.stderr == f"modelreg: {tmp_path / 'nowhere' / name}: No such file or directory\n"
+
+
+def test_a_run_that_is_named_twice_is_deleted_once(modelreg_cli: Cli):
+    deleted = modelreg_cli("runs", "rm", "fast", "fast", "--yes")
+
+    assert (deleted.exit_code, deleted.stdout) == (0, "deleted 1 runs\n")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_no_points_has_its_columns(modelreg_cli: Cli, tmp_path: Path, kind: str):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'modelreg[parquet]'")
+    out = tmp_path / f"points.{kind}"
+
+    result = modelreg_cli("runs", "export", "bad", "--format", kind, "--out", str(out))
+
+    assert result.exit_code == 0, result.output
+    if kind == "csv":
+        columns = out.read_text().strip().split(",")
+    else:
+        import pyarrow.parquet as pq
+
+        columns = pq.read_schema(out).names
+    assert columns == ["run_id", "run_name", "metric", "step", "timestamp", "value"]
 
 
 @pytest.mark.parametrize("arguments", [("--metric", "nothing"), ("--metric", "loss", "--out", "loss.docx")])
