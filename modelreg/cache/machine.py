@@ -81,7 +81,7 @@ def owner_name() -> str:
 # Kept: it goes through two files of the kernel's and a hash, and a fetch is asked for it several times.
 @functools.lru_cache(maxsize=1)
 def _owner_name_of(pid: int) -> str:
-    return f"{_host()}-{pid}-{_start_time(pid)}"
+    return f"{_host()}-{pid}-{_start_time(_status(pid))}"
 
 
 def is_alive(owner: str) -> bool | None:
@@ -89,8 +89,10 @@ def is_alive(owner: str) -> bool | None:
     host, pid, start = owner.rsplit("-", 2) if owner.count("-") >= 2 else ("", "", "")
     if host != _host() or not pid.isdigit():
         return None
-    # The number may have gone to another process since.
-    return _is_running(int(pid)) and start == _start_time(int(pid))
+    # The number may have gone to another process since. And one that has ended keeps it until its parent asks how: in a
+    # container nobody may.
+    status = _status(int(pid))
+    return _is_running(int(pid)) and start == _start_time(status) and status[:1] != [b"Z"]
 
 
 def _host() -> str:
@@ -106,12 +108,17 @@ def _host() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _start_time(pid: int) -> str:
-    """Return when a process started, in the kernel's ticks; ``0`` where the platform has no cheap way to tell."""
+def _status(pid: int) -> list[bytes]:
+    """Return what the kernel tells of a process, from its state on; nothing where there is no cheap way to tell."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             text = file.read(4096)
     except OSError:
-        return "0"
-    # The name, in brackets, may hold anything; the 22nd field is the 20th after it.
-    return text.rpartition(b")")[2].split()[19].decode("ascii")
+        return []
+    # The name, in brackets before it, may hold anything.
+    return text.rpartition(b")")[2].split()
+
+
+def _start_time(status: list[bytes]) -> str:
+    """Return when a process started, in the kernel's ticks; ``0`` where that is not known."""
+    return status[19].decode("ascii") if status else "0"

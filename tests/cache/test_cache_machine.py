@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,28 @@ def test_each_process_has_a_name_of_its_own():
     assert other != owner_name()
     # Same machine, same boot: its end can be told from here.
     assert is_alive(other) is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_process_that_has_ended_is_dead_although_nobody_has_asked_how():
+    code = (
+        "import sys; from modelreg.cache.machine import owner_name; print(owner_name(), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        name = other.stdout.readline().strip()
+        before = is_alive(name)
+
+        other.stdin.close()
+        # The other end of the pipe is closed by the process's end, its parent waits later.
+        other.stdout.read()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+
+        assert before is True
+        assert is_alive(name) is False
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it():

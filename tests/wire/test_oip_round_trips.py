@@ -200,7 +200,7 @@ def message_field(number: int, content: bytes) -> bytes:
     return field_head(number, len(content)) + content
 
 
-# Pieces of contents: packed numbers, whole and cut off, ones that are not packed, bytes, a field of no use, and half a one.
+# Pieces of contents: packed numbers, whole and cut off, ones that are not packed, bytes, a field of no use, half a one.
 PIECES = st.lists(
     st.sampled_from(
         [
