@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
+from time import monotonic, sleep
 from typing import Any
 
 from granian import _futures, _granian
@@ -29,6 +31,8 @@ _FUTURES: Any = _futures
 _CONNECTIONS = 16_384
 #: Threads without work end after so many seconds.
 _IDLE_S = 30
+# How long to wait for threads that have nothing more to do to end, and between two looks at whether they have.
+_ENDING_S, _LOOK_S = 5.0, 0.001
 
 _WSGI = {
     "SCRIPT_NAME": "",
@@ -67,6 +71,7 @@ class HTTPServer:
         self._tls = tls
         self._keep_alive_s = keep_alive_s
         self._relay = Relay()
+        self._pool = _Pool()
         self._signal = _PARTS.WorkerSignal()
         self._told = False
         self._ended = threading.Event()
@@ -111,6 +116,7 @@ class HTTPServer:
             self._signal.set()
         ended = self._ended.wait(timeout_s)
         if ended:
+            self._pool.wait(_ENDING_S)
             self._loop.close()
             self._loop = None
         return ended
@@ -147,6 +153,7 @@ class HTTPServer:
         )
 
     def _answer_in_turn(self, protocol: Any, environ: dict[str, Any]) -> None:
+        self._pool.note()
         self._relay.run(environ["PATH_INFO"], self._answer, protocol, environ)
 
     def _answer(self, protocol: Any, environ: dict[str, Any]) -> None:
@@ -161,6 +168,37 @@ class HTTPServer:
         protocol.response_bytes(status, headers, b"".join(parts))
         # A thread that stays in the relay would keep the body.
         environ.clear()
+
+
+class _Mark:
+    """Lasts as long as what Python keeps for a thread."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Pool:
+    """The threads that have answered something, and have not ended.
+
+    granian does not wait for its threads. One that still gives back what it has of Python's while the interpreter ends
+    is ended by it, which Rust takes for a reason to abort the process.
+    """
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._marks: set[weakref.ref[_Mark]] = set()
+
+    def note(self) -> None:
+        """Count the thread that calls, until it has ended."""
+        if not hasattr(self._own, "mark"):
+            self._own.mark = mark = _Mark()
+            # Removed by a function that is not Python's own code: no other thread runs before this one is done.
+            self._marks.add(weakref.ref(mark, self._marks.discard))
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until all of them have ended, or the time is over."""
+        deadline = monotonic() + timeout_s
+        while self._marks and monotonic() < deadline:
+            sleep(_LOOK_S)
 
 
 def _tls_options(tls: TLSSettings | None) -> tuple[Any, ...]:

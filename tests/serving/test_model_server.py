@@ -15,7 +15,10 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ from ports import free_port
 BODY = json.dumps({"instances": [1, 2]}).encode()
 # What a test is given before it fails rather than hangs.
 PATIENCE_S = 60.0
+# Requests at once, where it takes several.
+MANY = 16
 
 
 class Total(Model):
@@ -333,6 +338,38 @@ def test_two_servers_take_connections_from_one_socket() -> None:
     assert first <= {b"a", b"b"}
     assert ended
     assert second == {b"b"}
+
+
+def test_a_server_has_no_threads_left_once_it_has_stopped() -> None:
+    class Mark:
+        """Lasts as long as its thread."""
+
+    own, marks, together = threading.local(), weakref.WeakSet[Mark](), threading.Barrier(MANY)
+
+    def answer(_environ: Any, start_response: Any) -> list[bytes]:
+        own.mark = Mark()
+        marks.add(own.mark)
+        together.wait(PATIENCE_S)
+        start_response("200 OK", [])
+        return [b"answered"]
+
+    def ask() -> bytes:
+        with closing(HTTPConnection(port.address, port.port, timeout=PATIENCE_S)) as http:
+            http.request("GET", "/")
+            return http.getresponse().read()
+
+    port = ReservedPort("127.0.0.1", 0)
+    server = HTTPServer(answer, port=port, threads=MANY)
+    server.start()
+    with ThreadPoolExecutor(MANY) as clients:
+        answers = [asking.result(PATIENCE_S) for asking in [clients.submit(ask) for _ in range(MANY)]]
+    before = len(marks)
+    ended = server.stop(PATIENCE_S)
+    # One that still ends while the interpreter does would have the process aborted.
+    after = len(marks)
+    port.close()
+
+    assert (answers, before, ended, after) == ([b"answered"] * MANY, MANY, True, 0)
 
 
 def test_a_port_that_is_taken_cannot_be_handed_down() -> None:
