@@ -13,6 +13,8 @@ from modelreg.wire.varints import LENGTH_DELIMITED, field_head, read_varint
 
 # Bytes from which it pays.
 _LARGE = 65536
+# Fields up to which it pays: a message may have millions, which protobuf goes through faster and in less memory.
+_MOST_FIELDS = 1000
 
 #: Names of the fields of contents that are numbers, which are packed, by their numbers.
 PACKED: Mapping[int, str] = {
@@ -66,7 +68,7 @@ def cut_out(data: bytes, *, tensors: int, raw: int) -> tuple[bytes, Contents]:
                 kept += (field_head(tensors, len(rest)), rest)
             position += number == tensors
     except Malformed:
-        # Nothing that these messages have: left to protobuf, which knows what to make of it.
+        # Left to protobuf, which knows what to make of it.
         return data, Contents()
     return (b"".join(kept), cut) if cut.raw or cut.packed else (data, cut)
 
@@ -87,15 +89,16 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]
     """The number of each field of a message, all of it, and its content.
 
     Raises:
-        Malformed: A field is no string, bytes, message or packed field, or does not end.
+        Malformed: A field is no string, bytes, message or packed field, or does not end, or there are too many.
     """
-    offset = 0
+    offset = count = 0
     while offset < len(message):
         start = offset
+        count += 1
         tag, offset = read_varint(message, offset)
         length, offset = read_varint(message, offset)
         end = offset + length
-        if tag & 7 != LENGTH_DELIMITED or end > len(message):
-            raise Malformed("it has a field of another kind, or one without an end")
+        if tag & 7 != LENGTH_DELIMITED or end > len(message) or count > _MOST_FIELDS:
+            raise Malformed("it has a field of another kind, or one without an end, or too many")
         yield tag >> 3, message[start:end], message[offset:end]
         offset = end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,20 @@ def test_a_large_grpc_message_that_ends_early_is_refused(cut: int):
 
     with pytest.raises(InvalidInput, match="not a ModelInferRequest"):
         oip_proto.decode_request(data[:-cut])
+
+
+def test_a_large_grpc_message_of_many_fields_takes_no_memory_for_each():
+    unknown = contents_field(15, 2, b"\0") * 200_000
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1]).SerializeToString() + unknown
+    message = contents_field(5, 2, write_varint(len(tensor)) + tensor) + unknown
+
+    tracemalloc.start()
+    with pytest.raises(InvalidInput, match="'x': it has 0 elements"):
+        oip_proto.decode_request(message)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 5 * len(message)
 
 
 def contents_field(number: int, wire_type: int, value: bytes) -> bytes:
