@@ -47,7 +47,7 @@ def read(name: str, path: Path) -> Estimator:
     return Estimator(
         # Requests run side by side already; more threads for each would wait for one another.
         methods={"predict": lambda table: booster.predict(_numbers(table), num_threads=1)},
-        features=Features(names=names if is_named else (), count=booster.num_feature()),
+        features=Features(names=names if is_named else (), count=booster.num_feature(), kept_as=_kept_as),
         outputs=(output("predict", "FP64", *([classes] if classes > 1 else [])),),
         errors=(ValueError, TypeError, lightgbm.basic.LightGBMError),
     )
@@ -70,6 +70,11 @@ def _model_text(path: Path) -> str:
     if not content.startswith(b"tree\n") or not content.startswith(b"end of trees\n", at):
         raise ValueError("it does not begin or end as a saved model does")
     return content.decode()
+
+
+def _kept_as(name: str) -> str:
+    """``name`` as it is in a saved model."""
+    return name.replace(" ", "_")
 
 
 def _numbers(table: Any) -> Any:

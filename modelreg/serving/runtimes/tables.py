@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -25,12 +25,14 @@ class Features:
         count: How many there are; ``None`` where it does not say.
         datatype: Name of the data type that the metadata give them.
         by_name: Whether it wants a data frame of them where they have names.
+        kept_as: How it writes a name that it was given.
     """
 
     names: tuple[str, ...] = ()
     count: int | None = None
     datatype: str = "FP64"
     by_name: bool = False
+    kept_as: Callable[[str], str] = str
 
     def described(self) -> list[dict[str, Any]]:
         """Return the inputs for the metadata."""
@@ -69,11 +71,19 @@ class Features:
         if len({len(column) for column in columns.values()}) > 1:
             rows = ", ".join(f"{name!r} has {len(column)}" for name, column in columns.items())
             raise InvalidInput(f"the inputs differ in rows: {rows}")
-        ordered = self._in_order(columns)
+        ordered = self._in_order(self._as_kept(columns))
         is_mixed = len({column.dtype == object for column in ordered.values()}) > 1
         if (self.by_name and self.names) or is_mixed:
             return _frame(ordered)
         return np.column_stack([*ordered.values()])
+
+    def _as_kept(self, columns: Mapping[str, Array]) -> Mapping[str, Array]:
+        kept = {self.kept_as(name): column for name, column in columns.items()} if self.names else columns
+        if len(kept) != len(columns):
+            raise InvalidInput(
+                f"two of {_listed([*columns])} are one feature for the model, named {_listed(self.names)}"
+            )
+        return kept
 
     def _in_order(self, columns: Mapping[str, Array]) -> Mapping[str, Array]:
         if self.names and not columns.keys().isdisjoint(self.names):
@@ -97,7 +107,7 @@ def table_of_tensors(inputs: Sequence[InferInput], features: Features) -> Any:
     """
     if not inputs:
         raise InvalidInput("the request has no inputs")
-    if len(inputs) == 1 and (features.count != 1 or inputs[0].name not in features.names):
+    if len(inputs) == 1 and (features.count != 1 or features.kept_as(inputs[0].name) not in features.names):
         return features.table(_values(inputs[0]), f"input {inputs[0].name!r}")
     return features.table_of_columns({tensor.name: _column(tensor) for tensor in inputs})
 

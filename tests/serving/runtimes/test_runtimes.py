@@ -314,6 +314,25 @@ def test_an_onnx_model_that_is_stopped_lets_go_of_its_session(onnx_file: Any):
     assert not model.ready
 
 
+def test_a_model_of_lightgbm_knows_the_names_that_it_was_fitted_with(iris: Any, tmp_path: Path):
+    lightgbm = pytest.importorskip("lightgbm")
+    names = ["sepal length", "sepal width", "petal length", "petal width"]
+    rows = lightgbm.Dataset(*iris, feature_name=names)
+    fitted = lightgbm.train({"objective": "multiclass", "num_class": 3, "verbose": -1, "num_threads": 1}, rows, 5)
+    fitted.save_model(tmp_path / "iris.lgb")
+    model = load(tmp_path / "iris.lgb")
+    columns = [InferInput.from_numpy(name, iris.X[::7, at]) for at, name in enumerate(names)]
+
+    # In the file, each space is an underscore.
+    answer = ask(model, *reversed(columns))
+    over_v1 = model.predict({"instances": [dict(zip(reversed(names), reversed(row), strict=True)) for row in iris.X]})
+
+    np.testing.assert_allclose(answer["predict"], fitted.predict(iris.X[::7]))
+    np.testing.assert_allclose(over_v1["predictions"], fitted.predict(iris.X))
+    with pytest.raises(InvalidInput, match="are one feature: the model takes 'sepal_length'"):
+        ask(model, *columns, InferInput.from_numpy("sepal_width", iris.X[::7, 0]))
+
+
 @pytest.mark.parametrize("name", ["m.skops", "m.onnx", "m.ubj", "m.lgb"])
 def test_damaged_files_are_told_as_such_and_by_name_alone(tmp_path: Path, name: str):
     pytest.importorskip({"skops": "skops", "onnx": "onnxruntime", "ubj": "xgboost", "lgb": "lightgbm"}[name[2:]])
