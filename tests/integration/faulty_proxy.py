@@ -327,7 +327,7 @@ class FaultyProxy:
             self.requests.clear()
             self.sent = 0
 
-    def wait_for(self, condition: Callable[[FaultyProxy], bool], *, timeout_s: float = 30.0) -> bool:
+    def wait_for(self, condition: Callable[[FaultyProxy], bool], *, timeout_s: float = 100.0) -> bool:
         """Return whether ``condition`` came true within ``timeout_s`` seconds, asking after each request and piece."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(self), timeout_s)
