@@ -53,10 +53,23 @@ def open_registry(url: str | None) -> Iterator[ModelRegistry]:
 
 
 def select(pager: Pager[T], *, query: str | None, limit: int | None, show_all: bool) -> Iterable[T]:
-    """Return the items of a listing that its options ask for."""
-    items = iter(pager if query is None else pager.filter(query))
+    """Return the items of a listing that its options ask for.
+
+    Raises:
+        InvalidInput: While they are read, if the registry cannot read the query.
+    """
+    items = iter(pager) if query is None else _filtered(pager, query)
     live = items if show_all else (item for item in items if getattr(item, "state", None) != "ARCHIVED")
     return islice(live, limit)
+
+
+def _filtered(pager: Pager[T], query: str) -> Iterator[T]:
+    from modelreg.exceptions import BadRequest, InvalidInput
+
+    try:
+        yield from pager.filter(query)
+    except BadRequest as error:
+        raise InvalidInput(f"cannot filter by {query!r}: {error.message}") from error
 
 
 def empty(what: str, query: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import tempfile
 import time
@@ -170,9 +171,14 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 def _next_steps(report: Report) -> list[str]:
     return [
         f"modelreg models show {report.model} --registry {report.registry}",
-        f"modelreg runs plot {report.run_id} --metric loss --registry {report.registry}",
+        f"modelreg runs {_look()} {report.run_id} --metric loss --registry {report.registry}",
         f"modelreg fetch {report.uri}",
     ]
+
+
+def _look() -> str:
+    """Return the command that shows a metric with what is installed."""
+    return "plot" if importlib.util.find_spec("plotext") is not None else "tail"
 
 
 def _print_plain(report: Report) -> None:

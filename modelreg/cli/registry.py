@@ -108,6 +108,8 @@ def _writing(file: str) -> Iterator[IO[str]]:
         yield sys.stdout
         return
     target = Path(file)
+    if not target.parent.is_dir():
+        raise InvalidInput(f"cannot write {file}: there is no folder {target.parent}")
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", text=True)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as temporary:

@@ -166,6 +166,8 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
     set_up_logging()
     try:
         from modelreg.serving import ModelRepository, ModelServer
+    except MissingExtra:
+        raise
     except ImportError as error:
         raise MissingExtra(f"{error.name} is not installed", next_step="pip install 'modelreg[serve]'") from error
 

@@ -21,6 +21,12 @@ from modelreg.wire.registry_json import (
     unstructure_update,
 )
 
+# What there is none of, and where to look; the rest is called as in the contract.
+_ABSENT = {
+    "registered_model": ("there is no model {!r}", "'modelreg models list' lists those there are"),
+    "model_version": ("the model has no version {!r}", "'modelreg versions list MODEL' lists those there are"),
+}
+
 R = TypeVar("R", bound=BaseResource)
 T = TypeVar("T")
 
@@ -30,6 +36,11 @@ _ATTEMPTS = 3
 #: Where the contract's operations are, and modelreg's own.
 CONTRACT = "/api/model_registry/v1alpha3"
 ADDITIONS = "/api/modelreg/v1"
+
+
+def _absent(path: str, name: str) -> NotFound:
+    message, next_step = _ABSENT.get(path, (f"there is no {path.replace('_', ' ')} {{!r}}", ""))
+    return NotFound(message.format(name), next_step=next_step)
 
 
 class Operations:
@@ -51,7 +62,13 @@ class Operations:
         return read_resource(cls, self._session.get(f"{CONTRACT}/{path}"))
 
     def _find(self, cls: type[R], path: str, **criteria: str | None) -> R:
-        return read_resource(cls, self._session.get(f"{CONTRACT}/{path}", _parameters(criteria)))
+        try:
+            return read_resource(cls, self._session.get(f"{CONTRACT}/{path}", _parameters(criteria)))
+        except NotFound as error:
+            if criteria.get("name") is None or error.message.startswith("more than one"):
+                raise
+            # What a server says of it names neither the thing nor the next step.
+            raise _absent(path, str(criteria["name"])) from error
 
     def _list(self, cls: type[R], path: str, options: ListOptions | None, **filters: Any) -> Page[R]:
         answer = self._session.get(f"{CONTRACT}/{path}", list_parameters(options, **filters))

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelreg.fetching import Storage
     from modelreg.storage.backends import Backend, open_backend
     from modelreg.storage.model import Downloaded, PushResult, RemoteFile, RemoteTree
     from modelreg.storage.names import check_tree, safe_relative_path
@@ -22,6 +23,7 @@ __all__ = [
     "PushResult",
     "RemoteFile",
     "RemoteTree",
+    "Storage",
     "StorageURI",
     "check_tree",
     "download",
@@ -57,4 +59,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "Storage"])
+    return sorted(__all__)

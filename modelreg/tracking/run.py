@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -16,6 +16,7 @@ from modelreg.exceptions import InvalidInput
 from modelreg.tracking.model import RunIdentity, RunSpec
 from modelreg.tracking.results import ResultList
 from modelreg.tracking.runlog import LogType, RunLog
+from modelreg.tracking.services import RunServices
 from modelreg.tracking.system_metrics import SystemSampler
 from modelreg.tracking.values import (
     as_name,
@@ -72,43 +73,6 @@ class RunInfo:
 
     def __repr__(self) -> str:
         return f"RunInfo(id={self.id!r}, name={self.name!r}, experiment_id={self.experiment_id!r})"
-
-
-class RunServices(Protocol):
-    """What a run asks of what made it."""
-
-    @property
-    def exit_timeout_s(self) -> float:
-        """Seconds that the end of a run waits for the registry."""
-        ...
-
-    def identity(self, run: ExperimentRun) -> RunIdentity | None:
-        """Return the run in the registry, once it is known."""
-        ...
-
-    def wait(self, run: ExperimentRun, timeout_s: float) -> bool:
-        """Wait until the registry has everything that was logged; return whether it has."""
-        ...
-
-    def ended(self, run: ExperimentRun, timeout_s: float) -> bool:
-        """Wait until the registry has everything of a run that has ended; return whether it has."""
-        ...
-
-    def upload(self, source: Path, run: ExperimentRun, kind: str, destination: Any) -> Any:
-        """Store a file or folder of the run; return what was stored, with ``uri``, ``digest`` and ``size``."""
-        ...
-
-    def registered(self, name: str, version: str, source: Path, destination: Any) -> ModelArtifact | None:
-        """Return the artifact of a version that has just these files; refuse one that has others."""
-        ...
-
-    def register(self, name: str, artifact: ModelArtifact, **details: Any) -> Any:
-        """Make an artifact a version of the registered model ``name``."""
-        ...
-
-    def metric_history(self, run: ExperimentRun, name: str) -> ResultList[MetricPoint]:
-        """Return all points of a metric from the registry."""
-        ...
 
 
 class ExperimentRun:

@@ -60,8 +60,8 @@ def test_an_alias_that_was_written_by_hand_is_listed_without_a_time(modelreg_cli
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        (("set", "fraud", "champion", "9"), 1, "no model version"),
-        (("set", "other", "champion", "1"), 1, "no registered model"),
+        (("set", "fraud", "champion", "9"), 1, "has no version '9'"),
+        (("set", "other", "champion", "1"), 1, "there is no model 'other' ('modelreg models list'"),
         (("set", "fraud", "not a name", "1"), 2, "cannot be the name of an alias"),
         (("rollback", "fraud", "champion"), 1, "no version to go back to"),
         (("rm", "fraud", "champion"), 1, "no alias 'champion'"),

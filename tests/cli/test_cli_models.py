@@ -48,9 +48,9 @@ def test_listings_can_be_filtered_and_cut(modelreg_cli: Cli) -> None:
 def test_a_bad_filter_is_an_error_of_one_line(modelreg_cli: Cli) -> None:
     result = modelreg_cli("models", "list", "--filter", "name LIKE")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr.startswith("modelreg: ")
+    assert result.stderr.startswith("modelreg: cannot filter by 'name LIKE': the filter cannot be read")
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -241,3 +241,7 @@ def test_a_hostile_name_does_not_reach_the_terminal(modelreg_cli: Cli, registry:
 
     assert "\x1b" not in text
     assert r"\x1b]0;owned\x07\nnext" in text
+
+
+def test_a_listing_that_nothing_matches_says_so(modelreg_cli: Cli) -> None:
+    assert modelreg_cli("models", "list", "--filter", "name = 'absent'").stderr == "no models match\n"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from modelreg import ModelRegistry
@@ -89,3 +93,16 @@ class TestClassifier:
 def iris_species() -> set[str]:
     flowers, _ = iris.read_flowers()
     return {flower.species for flower in flowers}
+
+
+@pytest.mark.parametrize(("installed", "look"), [(True, "plot"), (False, "tail")])
+def test_what_to_type_next_works_with_what_is_installed(
+    modelreg_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, look: str
+) -> None:
+    module = types.ModuleType("plotext")
+    module.__spec__ = ModuleSpec("plotext", None) if installed else None
+    monkeypatch.setitem(sys.modules, "plotext", module if installed else None)
+
+    text = modelreg_cli("quickstart", "--dir", str(tmp_path)).stdout
+
+    assert f"modelreg runs {look} " in text

@@ -98,3 +98,9 @@ def test_a_file_that_is_not_there_is_wrong_usage(modelreg_cli: Cli, tmp_path: Pa
 )
 def test_a_server_is_not_started_with_wrong_options(modelreg_cli: Cli, options: tuple[str, ...]) -> None:
     assert modelreg_cli("registry", "serve", *options).exit_code == 2
+
+
+def test_an_export_into_a_folder_that_is_not_there_names_it(modelreg_cli: Cli, tmp_path: Path) -> None:
+    result = modelreg_cli("registry", "export", str(tmp_path / "nowhere" / "all.jsonl"))
+
+    assert (result.exit_code, f"there is no folder {tmp_path / 'nowhere'}" in result.stderr) == (2, True)

@@ -226,3 +226,25 @@ def answering(bodies: dict[str, bytes]) -> RegistryAPI:
         return [b'{"code": "Not Found", "message": "no such path"}' if body is None else body]
 
     return RegistryAPI(RegistrySession("http://registry.test", adapter=WSGIAdapter(app)))
+
+
+@pytest.mark.parametrize(
+    ("find", "said"),
+    [
+        (lambda api: api.find_registered_model(name="absent"), "there is no model 'absent'"),
+        (lambda api: api.find_model_version(name="9", parent_resource_id="1"), "the model has no version '9'"),
+        (lambda api: api.find_serving_environment(name="absent"), "there is no serving environment 'absent'"),
+    ],
+)
+def test_what_is_looked_for_by_its_name_and_not_there_is_named(
+    api: RegistryAPI, find: Callable[[RegistryAPI], Any], said: str
+):
+    with pytest.raises(NotFound) as missing:
+        find(api)
+
+    assert str(missing.value).startswith(said)
+
+
+def test_what_is_looked_for_by_another_id_is_told_as_the_registry_tells_it(api: RegistryAPI):
+    with pytest.raises(NotFound, match="404: no registered model matches"):
+        api.find_registered_model(external_id="absent")

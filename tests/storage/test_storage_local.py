@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -212,3 +213,25 @@ def test_a_variable_that_makes_no_sense_is_named_without_its_secrets(env: dict[s
 def test_azure_without_an_account_says_so() -> None:
     with pytest.raises(InvalidURI, match="AZURE_STORAGE_ACCOUNT_NAME"):
         open_backend("az://container/m", settings=StorageSettings())
+
+
+def test_a_claim_that_is_not_mounted_is_not_written(tmp_path: Path):
+    settings = StorageSettings(pvc_root=str(tmp_path))
+
+    with (
+        open_backend("pvc://claim/model", settings=settings) as backend,
+        pytest.raises(ObjectNotFound, match=r"no volume is mounted at .*claim"),
+    ):
+        backend.write("weights", io.BytesIO(b"1234"), 4)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_is_mounted_is_written(tmp_path: Path):
+    (tmp_path / "claim").mkdir()
+    settings = StorageSettings(pvc_root=str(tmp_path))
+
+    with open_backend("pvc://claim/model", settings=settings) as backend:
+        backend.write("weights", io.BytesIO(b"1234"), 4)
+
+    assert (tmp_path / "claim/model/weights").read_bytes() == b"1234"

@@ -74,7 +74,10 @@ def from_os_error(error: OSError, what: str) -> ModelRegError:
     if isinstance(error, TimeoutError):
         return TransferStalled(f"no byte of {what} came in time: {quoted(error)}")
     if isinstance(error, ConnectionError):
-        return StorageUnreachable(f"cannot reach the storage of {what}: {quoted(error)}")
+        return StorageUnreachable(
+            f"cannot reach the storage of {what}: {quoted(error)}",
+            next_step="check the address, the proxy and the certificates",
+        )
     return from_text(error, what)
 
 

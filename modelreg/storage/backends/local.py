@@ -128,6 +128,16 @@ class ClaimBackend(LocalBackend):
             raise AccessDenied(f"{uri.normalised} leads out of its volume claim by a link")
         return path
 
+    def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
+        claim = Path(self.settings.pvc_root, self.uri.bucket)
+        if not claim.is_dir():
+            # Made here, it would be a folder of this machine that is gone with the pod.
+            raise ObjectNotFound(
+                f"cannot write {self.uri}: no volume is mounted at {claim}",
+                next_step="mount the claim there, or name the folder of all claims in MODELREG_PVC_ROOT",
+            )
+        super()._write(location, source, size, sha256)
+
 
 def _identity(found: os.stat_result) -> str:
     return f"mtime:{found.st_mtime_ns}-{found.st_size}-{found.st_ino}"
