@@ -149,6 +149,9 @@ def _guess(cells: Sequence[str]) -> str:
 
 
 def _column(name: str, cells: Sequence[str], datatype: str, rank: int = 1) -> InferInput:
+    if datatype.startswith("FP") and not any(map(_is_number, cells)):
+        # A model that was fitted on a data frame calls all of its columns numbers, those of text, too.
+        datatype = "BYTES"
     shape = [len(cells), *([1] * (rank - 1))]
     return InferInput(name, shape, datatype, _values(name, cells, datatype).reshape(shape))
 
@@ -168,9 +171,22 @@ def _values(name: str, cells: Sequence[str], datatype: str) -> np.ndarray[Any, A
             return np.array([_TRUTH[cell.strip().lower()] for cell in cells])
         if known.family == "bytes":
             return np.array([cell.encode() for cell in cells], dtype=object)
-        return np.array([int(cell) if known.family == "int" else float(cell) for cell in cells]).astype(known.dtype)
+        read = int if known.family == "int" else _float
+        return np.array([read(cell) for cell in cells]).astype(known.dtype)
     except (KeyError, ValueError, OverflowError) as error:
         raise InvalidInput(f"column {name!r} has a value that is no {datatype}: {error}") from error
+
+
+def _float(cell: str) -> float:
+    return float(cell) if cell.strip() else float("nan")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        _float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _names(inputs: Inputs) -> str:

@@ -54,9 +54,17 @@ class Silent(Model):
         return {one.name: one.as_numpy() for one in payload.inputs}
 
 
+class Numbered(Silent):
+    """Says that its inputs are numbers, as one that was fitted on a data frame does whatever they are."""
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        return [{"name": name, "datatype": "FP64", "shape": [-1, 1]} for name in ("color", "size")]
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    models = [Doubler("doubler", version="1"), Doubler("doubler", version="2"), Greeter("greeter"), Silent("silent")]
+    doublers = [Doubler("doubler", version="1"), Doubler("doubler", version="2")]
+    models = [*doublers, Greeter("greeter"), Silent("silent"), Numbered("numbered")]
     with ModelServer(http_port=0, grpc_port=0, host="127.0.0.1").running(models) as server:
         yield server
 
@@ -132,6 +140,17 @@ def test_a_table_without_metadata_goes_column_by_column(modelreg_cli: Cli, url: 
     assert shown == [("a", "INT64", [1, 2]), ("b", "FP64", [2.5, 3.0]), ("c", "BYTES", ["x", ""])]
 
 
+def test_a_column_of_text_goes_as_text_and_an_empty_cell_as_a_number_that_is_missing(
+    modelreg_cli: Cli, url: str, write: Write
+):
+    path = write("rows.csv", "color,size\nred,1.5\nblue,\n")
+
+    answer = told(modelreg_cli("infer", url, "numbered", "--input", path, "--json"))
+
+    shown = [(one["name"], one["datatype"], one["data"]) for one in answer["outputs"]]
+    assert shown == [("color", "BYTES", [["red"], ["blue"]]), ("size", "FP64", [[1.5], ["NaN"]])]
+
+
 def test_an_array_takes_the_name_and_the_data_type_of_the_models_input(modelreg_cli: Cli, url: str, write: Write):
     path = write("rows.npy", npy(np.array([[0.5, 1.5]])))
 
@@ -193,6 +212,7 @@ def test_a_file_that_is_no_request_is_refused(
         ("a.csv", "name,age\nAnn,30\n", "the columns of"),
         ("a.csv", "name,age,known\nAnn,30,maybe\n", "no BOOL"),
         ("a.npy", npy(np.ones(3)), "3 inputs"),
+        ("a.csv", "name,age,known\nAnn,,true\n", "no INT64"),
     ],
 )
 def test_a_file_that_does_not_fit_the_inputs_is_refused(
@@ -202,6 +222,15 @@ def test_a_file_that_does_not_fit_the_inputs_is_refused(
 
     assert result.exit_code == 2
     assert reason in result.stderr
+
+
+def test_a_column_of_numbers_with_a_word_in_it_is_refused(modelreg_cli: Cli, url: str, write: Write):
+    path = write("rows.csv", "color,size\nred,1.5\nblue,large\n")
+
+    result = modelreg_cli("infer", url, "numbered", "--input", path)
+
+    assert result.exit_code == 2
+    assert "column 'size' has a value that is no FP64" in result.stderr
 
 
 def test_a_model_that_is_not_there_is_one_line(modelreg_cli: Cli, url: str, write: Write):

@@ -80,9 +80,7 @@ class Features:
     def _as_kept(self, columns: Mapping[str, Array]) -> Mapping[str, Array]:
         kept = {self.kept_as(name): column for name, column in columns.items()} if self.names else columns
         if len(kept) != len(columns):
-            raise InvalidInput(
-                f"two of {_listed([*columns])} are one feature for the model, named {_listed(self.names)}"
-            )
+            raise InvalidInput(f"two of {_listed([*columns])} are one feature: the model takes {_listed(self.names)}")
         return kept
 
     def _in_order(self, columns: Mapping[str, Array]) -> Mapping[str, Array]:
