@@ -34,12 +34,13 @@ def infer_response(
 
     Raises:
         UnusableResult: No answer can be made of ``result``.
+        InvalidInput: The request asks for an output that the model does not have.
     """
     if isinstance(result, InferResponse):
         outputs, parameters, binary = result.outputs, result.parameters, result.use_binary_outputs
     else:
         outputs, parameters, binary = outputs_of(result, output_name), parameters_of(result), False
-    return InferResponse(
+    response = InferResponse(
         request.id,
         name,
         outputs,
@@ -48,6 +49,10 @@ def infer_response(
         use_binary_outputs=binary or request.use_binary_outputs,
         requested_outputs=request.request_outputs,
     )
+    if request.request_outputs:
+        # Told here rather than when the answer is written, by when it is counted as one.
+        response.wanted()
+    return response
 
 
 def outputs_of(result: Any, output_name: Callable[[], str | None] = lambda: None) -> list[InferOutput]:
@@ -99,6 +104,7 @@ def json_answer(result: Any, key: str) -> Any:
 
     Raises:
         UnusableResult: No answer can be made of ``result``.
+        InvalidInput: The request asks for an output that the model does not have.
     """
     if isinstance(result, InferResponse):
         tensors = {output.name: _listed(output) for output in result.outputs}

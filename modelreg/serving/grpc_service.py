@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Any
 
-from modelreg.exceptions import InferenceError
+from modelreg.exceptions import InferenceError, InvalidInput
 from modelreg.serving.dataplane import DataPlane
 from modelreg.serving.grpc_methods import Answer, headers_of, parsed
+from modelreg.types.inference import InferRequest
 from modelreg.wire.oip_proto import decode_request, encode_response
 from modelreg.wire.protos import open_inference_pb2 as pb
 
@@ -94,7 +96,7 @@ class InferenceService:
 
     def model_infer(self, data: bytes, context: Any) -> bytes:
         """Answer what a model makes of its inputs."""
-        request = decode_request(data)
+        request = self._decoded(data)
         headers = headers_of(context)
         if not request.id and "x-request-id" in headers:
             request.id = headers["x-request-id"]
@@ -112,6 +114,15 @@ class InferenceService:
         if metadata:
             context.set_trailing_metadata(metadata)
         return answer
+
+    def _decoded(self, data: bytes) -> InferRequest:
+        begun = perf_counter()
+        try:
+            return decode_request(data)
+        except InvalidInput:
+            # The data plane counts what comes to it.
+            self._dataplane.metrics.observe("", None, PROTOCOL, 400, seconds=perf_counter() - begun)
+            raise
 
     def repository_index(self, data: bytes, _context: Any) -> bytes:
         """Answer which models there are, and in which state."""

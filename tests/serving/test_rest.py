@@ -428,6 +428,21 @@ def test_requests_that_are_refused_before_they_come_to_a_model_are_counted() -> 
     dataplane.close()
 
 
+def test_a_request_for_an_output_that_is_not_there_is_counted_as_refused() -> None:
+    dataplane = DataPlane(repository(), metrics=PrometheusMetrics())
+    dataplane.start()
+    server = session_of(dataplane)
+
+    answer = server.post(f"{URL}/v2/models/sum/infer", json={**v2(), "outputs": [{"name": "nothing"}]})
+    counts = server.get(f"{URL}/metrics").text
+
+    assert answer.status_code == 400
+    assert "'nothing'" in answer.json()["error"]
+    assert 'modelreg_requests_total{model_name="sum",model_version="2",protocol="rest-v2",status="400"} 1.0' in counts
+    assert 'status="200"' not in counts
+    dataplane.close()
+
+
 def test_an_unknown_encoding_is_refused(server: requests.Session) -> None:
     answer = server.post(f"{URL}/v2/models/sum/infer", data=b"", headers={"Content-Encoding": "br"})
 

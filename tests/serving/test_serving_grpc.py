@@ -37,6 +37,7 @@ from modelreg.exceptions import (
 from modelreg.serving import DataPlane, Model
 from modelreg.serving.admission import Admission
 from modelreg.serving.grpc import GRPCServer, KeepAlive, grpc_server
+from modelreg.serving.metrics import PrometheusMetrics
 from modelreg.serving.ports import SHARED_PORTS
 from modelreg.serving.tls import TLSSettings
 from modelreg.testing.serving import EchoModel, FailingModel, HeldModel
@@ -285,6 +286,17 @@ def test_a_tensor_that_does_not_fit_is_named(serve: Serve):
     error = refused(lambda: served.ask("ModelInfer", request([1.0], shape=[3])))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "'x'" in error.details()
+
+
+def test_requests_that_are_refused_are_counted(serve: Serve):
+    served = serve(EchoModel("echo"))
+    served.dataplane.metrics = PrometheusMetrics()
+
+    refused(lambda: served.ask("ModelInfer", request([1.0], shape=[3])))
+    refused(lambda: served.ask("ModelInfer", b"\xff"))
+    counts = served.dataplane.metrics.render()[0].decode()
+
+    assert 'modelreg_requests_total{model_name="",model_version="",protocol="grpc",status="400"} 2.0' in counts
 
 
 def test_an_unknown_method_is_unimplemented(serve: Serve):
