@@ -57,13 +57,13 @@ Catch :class:`ModelRegError` for all of them, a branch for a kind of trouble, a 
         ├── CacheFull (OSError)               no space left, or the quota is too small
         └── CacheTooNew                       written by a newer modelreg; left untouched
 
-The names that Kubeflow's ``model_registry.exceptions`` exports are here and catch what they say: ``StoreError`` is
-everything the registry part raises, ``ServerError`` the server's own failures, ``DuplicateError`` a name that is taken.
-
-This module imports the standard library only, so that everything may import it.
+The names of Kubeflow's ``model_registry.exceptions`` catch what they say: ``StoreError`` all of the registry part,
+``ServerError`` the server's own failures, ``DuplicateError`` a taken name. This imports the standard library only.
 """
 
 from __future__ import annotations
+
+import copyreg
 
 
 class ModelRegError(Exception):
@@ -85,6 +85,10 @@ class ModelRegError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.next_step})" if self.next_step else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Not by __init__, which may want arguments by name: a pool of processes breaks on what cannot be made again.
+        return copyreg.__dict__["__newobj__"], (type(self), *self.args), {**self.__dict__, "args": self.args}
 
 
 class InvalidInput(ModelRegError, ValueError):
@@ -310,7 +314,6 @@ class InferenceError(ModelRegError):
         502
     """
 
-    #: The status where none is given.
     default_status = 500
 
     def __init__(

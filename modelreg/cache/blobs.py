@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -56,18 +57,21 @@ class Blobs:
         """Return the status of a blob, ``None`` if it is not there."""
         try:
             return os.lstat(self._layout.blob(sha256))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def verify(self, sha256: str) -> bool:
         """Return whether a blob is there and right, by hashing it; a wrong one is removed."""
         path = self._layout.blob(sha256)
+        status = self.find(sha256)
+        if status is None:
+            return False
         try:
-            if files.hash_file(path) == sha256:
+            if stat.S_ISREG(status.st_mode) and files.hash_file(path) == sha256:
                 return True
         except FileNotFoundError:
             return False
-        files.remove(path)
+        (files.remove_tree if stat.S_ISDIR(status.st_mode) else files.remove)(path)
         return False
 
     def right_ones(self, sizes: Mapping[str, int], *, vouched: Mapping[str, int]) -> set[str]:

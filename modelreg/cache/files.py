@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from modelreg.exceptions import CacheError, CacheFull
 
 _BINARY = getattr(os, "O_BINARY", 0)
+# What is no file, such as a pipe, must not be waited for.
+_READING = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
+# Something else than a file that this process may read lies there.
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 _CHUNK = 1 << 20
 # ioctl_ficlone(2): make one file share the extents of another, copied only when one of them is written.
 _FICLONE = 0x40049409
@@ -61,6 +65,11 @@ def _is_about(error: OSError, root: str) -> bool:
     return bool(name) and (name.startswith(root) or root.startswith(name))
 
 
+def is_full(error: OSError) -> bool:
+    """Return whether ``error`` says that the disk, or a quota of it, is full."""
+    return error.errno in _FULL
+
+
 def is_refusal(error: OSError) -> bool:
     """Return whether ``error`` says that the disk is full or that it cannot be written."""
     return error.errno in _FULL | _UNWRITABLE
@@ -91,26 +100,40 @@ def write_atomic(path: str, data: bytes) -> None:
     temporary = f"{path}.{os.getpid()}.{os.urandom(6).hex()}.tmp"
     write_new(temporary, data)
     try:
-        os.replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
+def replace(source: str, target: str) -> None:
+    """Give a file of the cache its name, whatever lies there."""
+    try:
+        os.replace(source, target)
+    except IsADirectoryError:
+        # Nothing of the cache's: a folder lies where a file belongs.
+        remove_tree(target)
+        os.replace(source, target)
+
+
 def read(path: str) -> bytes | None:
-    """Return the bytes of a file, ``None`` if there is none."""
+    """Return the bytes of a file, ``None`` if there is none that can be read."""
     found = read_with_status(path)
     return None if found is None else found[0]
 
 
 def read_with_status(path: str) -> tuple[bytes, os.stat_result] | None:
-    """Return the bytes of a file and its status, ``None`` if there is none."""
+    """Return the bytes of a file and its status, ``None`` if there is none that can be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _BINARY)
-    except (FileNotFoundError, NotADirectoryError):
+        descriptor = os.open(path, _READING)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
         return None
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
         # What is read so is never rewritten in place, so its size is known; a larger buffer costs more than the read.
         data = os.read(descriptor, status.st_size)
         while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):

@@ -62,8 +62,9 @@ class Heart:
     def _beat(self) -> None:
         while paths := self._paths_after_a_while():
             for path in paths:
-                # A file that is gone was taken away by someone who thought its owner dead, or has just been let go.
-                with suppress(FileNotFoundError):
+                # A file that is gone was taken away by someone who thought its owner dead, or has just been let go. A
+                # disk or a server of files that fails for a while must not end the beats of all that is to come.
+                with suppress(OSError):
                     os.utime(path)
 
     def _paths_after_a_while(self) -> list[str]:
@@ -98,7 +99,8 @@ def _can_make(path: str) -> bool:
     try:
         files.write_new(path, b"")
     except OSError as error:
-        if not files.is_refusal(error):
+        # A folder that is missing was left out when a cache that is not written any more was copied.
+        if not (files.is_refusal(error) or isinstance(error, FileNotFoundError)):
             raise
         return False
     return True

@@ -16,6 +16,11 @@ from modelreg.cache.manifests import is_plain_path, is_sha256
 _encode = json.JSONEncoder(separators=(",\n ", ": ")).encode
 _encode_line = json.JSONEncoder(separators=(",", ":")).encode
 
+# Of the fields uri, options, size, files and identity.
+_KINDS = (str, dict, int, int, str)
+# Seconds since the epoch: three thousand years from now.
+_TIMES_END = 1e11
+
 #: Seconds after which a hit notes that it was one: recent use is what eviction goes by.
 TOUCH_AFTER_S = 600
 
@@ -161,7 +166,7 @@ class Refs:
 
     def keep_sources(self, key: str, journal: str) -> None:
         """Make the file ``journal`` the answer's list of sources."""
-        os.replace(journal, self._sources(key))
+        files.replace(journal, self._sources(key))
 
     def _sources(self, key: str) -> str:
         return f"{self._layout.refs}/{key}.files"
@@ -177,7 +182,7 @@ def _load(path: str) -> dict[str, Any] | None:
         if found is None:
             return None
         document = json.loads(found[0].decode())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         # Another user's, or cut off by a crash: as good as none.
         return None
     if not isinstance(document, dict) or document.get("format") != FORMAT_VERSION:
@@ -191,9 +196,12 @@ def _ref(document: dict[str, Any]) -> Ref | None:
     try:
         ref = Ref(**document)
         sound = is_sha256(ref.tree) and (ref.file is None or is_plain_path(ref.file))
+        # What is no number raises a TypeError; what is too large for one is no time.
+        sound = sound and abs(ref.fetched) < _TIMES_END and abs(ref.checked) < _TIMES_END
+        kinds = (type(ref.uri), type(ref.options), type(ref.size), type(ref.files), type(ref.identity))
     except (TypeError, AttributeError):
         return None
-    return ref if sound else None
+    return ref if sound and kinds == _KINDS else None
 
 
 def source_line(source: SourceFile) -> bytes:
@@ -211,8 +219,9 @@ def _parse_sources(lines: Iterable[bytes]) -> Iterator[SourceFile]:
         try:
             source = SourceFile(*json.loads(line))
             sound = is_sha256(source.sha256) and bool(source.identity)
-        except (ValueError, TypeError):
+            kinds = (type(source.path), type(source.identity), type(source.size))
+        except (ValueError, TypeError, RecursionError):
             # The last line of a process that was killed.
             continue
-        if sound:
+        if sound and kinds == (str, str, int):
             yield source

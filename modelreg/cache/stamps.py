@@ -60,16 +60,20 @@ class Stamp(NamedTuple):
 
     def records(self) -> dict[str, tuple[int, int, int]]:
         """Return the size, time of change and inode of each file, by its path."""
-        return {
-            f"{folder.path}/{name}" if folder.path else name: record
-            for folder in self.folders
-            for name, record in zip(
-                # Lists of different lengths are not a stamp of ours: what they leave out is hashed.
-                folder.names,
-                zip(folder.sizes, folder.mtimes_ns, folder.inodes, strict=False),
-                strict=False,
-            )
-        }
+        try:
+            return {
+                f"{folder.path}/{name}" if folder.path else name: record
+                for folder in self.folders
+                for name, record in zip(
+                    # Lists of different lengths are not a stamp of ours: what they leave out is hashed.
+                    folder.names,
+                    zip(folder.sizes, folder.mtimes_ns, folder.inodes, strict=False),
+                    strict=False,
+                )
+            }
+        except TypeError:
+            # Nor is one without lists.
+            return {}
 
 
 def load(path: str) -> Stamp | None:
@@ -80,7 +84,7 @@ def load(path: str) -> Stamp | None:
     try:
         boot, folders = json.loads(text.decode())
         stamp = Stamp(boot, [Folder(*folder) for folder in folders])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return stamp if stamp.folders else None
 
@@ -130,7 +134,7 @@ def holds(root: str, stamp: Stamp) -> bool:
             # Which files there are beside it does not matter to whom is given the path of the only one.
             return _files_hold([f"{root}/{root_folder.names[0]}"], root_folder, None)
         return all(_folder_holds(root, folder) for folder in stamp.folders)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, LookupError):
         # Something is gone, or the stamp is not one that this module wrote.
         return False
 

@@ -164,7 +164,8 @@ class Trees:
     def inodes(self, digest: str) -> set[int]:
         """Return the inodes of a tree's files."""
         stamp = stamps.load(self._layout.stamp(digest))
-        return {inode for folder in stamp.folders for inode in folder.inodes} if stamp is not None else set()
+        records = stamp.records().values() if stamp is not None else ()
+        return {inode for _, _, inode in records if isinstance(inode, int)}
 
     def _mend(self, root: str, entry: Entry) -> bool:
         """Put one file of a tree right; return whether its blob was."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelreg.cache import files
 from modelreg.cache.manifests import Entry
 from modelreg.cache.refs import Ref
 from modelreg.cache.store import Cache
-from modelreg.exceptions import CacheError, InvalidInput
+from modelreg.exceptions import CacheError, CacheFull, InvalidInput
 
 _FILE_MODE = 0o666
 _EXECUTABLE_MODE = 0o777
@@ -28,7 +30,7 @@ def copy_out(cache: Cache, ref: Ref, target: str) -> Path:
         target: The path of the file or folder itself.
 
     Raises:
-        InvalidInput: Something else is there.
+        InvalidInput: Something else is there, or in its way.
         CacheFull: No space is left for it.
         CacheError: It cannot be written, or someone emptied the cache meanwhile.
     """
@@ -39,23 +41,39 @@ def copy_out(cache: Cache, ref: Ref, target: str) -> Path:
             f"the manifest of {ref.uri} is gone from the cache {cache.layout.root}", next_step="fetch it again"
         )
     root = cache.layout.tree(ref.tree)
-    try:
-        with files.translated(os.path.dirname(target)):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            if ref.file is not None:
-                only = next(entry for entry in manifest.entries if entry.path == ref.file)
-                _copy_into({target: only}, root)
-            elif os.path.lexists(target):
-                if not os.path.isdir(target):
-                    raise _conflict(target)
-                _copy_into({f"{target}/{entry.path}": entry for entry in manifest.entries}, root)
-            else:
-                _copy_whole(manifest.entries, root, target)
-    except FileNotFoundError as error:
-        raise CacheError(
-            f"{ref.uri} disappeared from the cache {cache.layout.root} while it was copied", next_step="fetch it again"
-        ) from error
+    with _copying(ref, root, target), cache.lease(ref):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if ref.file is not None:
+            only = next(entry for entry in manifest.entries if entry.path == ref.file)
+            _copy_into({target: only}, root)
+        elif os.path.lexists(target):
+            if not os.path.isdir(target):
+                raise _conflict(target)
+            _copy_into({f"{target}/{entry.path}": entry for entry in manifest.entries}, root)
+        else:
+            _copy_whole(manifest.entries, root, target)
     return Path(target)
+
+
+@contextmanager
+def _copying(ref: Ref, root: str, target: str) -> Iterator[None]:
+    """Say what the system's errors mean for a copy of the tree ``root`` at ``target``."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _conflict(error.filename or target) from error
+    except OSError as error:
+        if isinstance(error, CacheFull):
+            raise
+        if isinstance(error, FileNotFoundError) and str(error.filename or "").startswith(root):
+            raise CacheError(
+                f"{ref.uri} disappeared from the cache while it was copied", next_step="fetch it again"
+            ) from error
+        if files.is_full(error):
+            raise CacheFull(f"no space is left for the copy {target}", next_step="choose another disk") from error
+        raise CacheError(
+            f"the copy {target} cannot be written: {error.strerror or error}", next_step="choose another path"
+        ) from error
 
 
 def _copy_whole(entries: tuple[Entry, ...], root: str, target: str) -> None:
@@ -90,6 +108,11 @@ def _is_there(target: str, entry: Entry) -> bool:
         InvalidInput: It is, and is something else.
     """
     if not os.path.lexists(target):
+        folder = os.path.dirname(target)
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder):
+            raise _conflict(folder)
         return False
     if os.path.isfile(target) and os.path.getsize(target) == entry.size and files.hash_file(target) == entry.sha256:
         return True

@@ -85,16 +85,20 @@ def fetch(
     if digest is not None:
         digest = _checked_digest(digest)
     offline = is_offline(settings, question.uri.scheme) if offline is None else offline
+    target = None if to is None else _checked_target(to)
     max_age_s = settings.revalidate_s if revalidate is None else _checked_age(revalidate)
     cache = open_cache(settings)
     ref = None if force else find_current(cache, question, digest=digest, max_age_s=None if offline else max_age_s)
     if ref is None:
         ref = _miss(cache, question, digest=digest, offline=offline, force=force, progress=progress, fetcher=fetcher)
-    if to is None:
+    if target is None:
         return Path(cache.path(ref))
     from modelreg.fetching.copies import copy_out
 
-    return copy_out(cache, ref, os.fspath(to))
+    if not offline and cache.manifest(ref) is None:
+        # A hit does not look at it, and a copy is made by it.
+        ref = _miss(cache, question, digest=digest, offline=False, force=True, progress=progress, fetcher=fetcher)
+    return copy_out(cache, ref, target)
 
 
 def find_current(cache: Cache, question: Question, *, digest: str | None, max_age_s: float | None) -> Ref | None:
@@ -143,6 +147,19 @@ def _miss(cache: Cache, question: Question, *, fetcher: Fetcher | None, **how: A
 
         fetcher = Fetcher()
     return fetcher.bring(cache, question, **how)
+
+
+def _checked_target(to: str | os.PathLike[str]) -> str:
+    """Return the path of a copy.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    target = os.fspath(to)
+    # The working directory is what an empty path would mean, which is an unset variable more often than not.
+    if not target or "\0" in target:
+        raise InvalidInput(f"a copy cannot be put at {target!r}", next_step="name the file or folder itself")
+    return target
 
 
 def _checked_age(seconds: float) -> float:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from modelreg.exceptions import InvalidURI
@@ -89,6 +89,10 @@ class StorageURI(NamedTuple):
     def __str__(self) -> str:
         return self.normalised
 
+    def __reduce__(self) -> tuple[Callable[..., StorageURI], tuple[Any, ...]]:
+        # A view of a mapping, as the options are, is neither pickled nor copied.
+        return _made_again, (*self[:3], dict(self.options), *self[4:])
+
     @property
     def is_folder(self) -> bool:
         """Whether it is written as a folder: with a slash at its end, or without any path; what images hold is one."""
@@ -103,6 +107,10 @@ class StorageURI(NamedTuple):
         """The last segment of the path, unescaped; the bucket where there is no path."""
         last = (self.path.replace("\\", "/").rstrip("/") or self.bucket).rpartition("/")[2]
         return unquote(last) if self.scheme in {"http", "https"} else last
+
+
+def _made_again(scheme: str, bucket: str, path: str, options: dict[str, str], *texts: str) -> StorageURI:
+    return StorageURI(scheme, bucket, path, MappingProxyType(options), *texts)
 
 
 def parse_uri(uri: str | os.PathLike[str]) -> StorageURI:
@@ -124,8 +132,7 @@ def parse_uri(uri: str | os.PathLike[str]) -> StorageURI:
     text = os.fspath(uri)
     if not text:
         raise InvalidURI("a storage URI must not be empty")
-    if "\0" in text:
-        raise InvalidURI(f"the URI {redact_url(text)!r} holds a NUL character")
+    _check_text(text, text)
     match = _SCHEME.fullmatch(text)
     if match is None or not match[2].startswith("//"):
         # file:/path is a URL of RFC 8089; everything else without '//' is a path, whatever colons it has.
@@ -133,6 +140,22 @@ def parse_uri(uri: str | os.PathLike[str]) -> StorageURI:
             return _parse_file(text, match[2])
         return _local(os.path.expanduser(text))  # noqa: PTH111 - pathlib is not needed on the way to a cache hit
     return _parse_remote(text)
+
+
+def _check_text(text: str, shown: str) -> None:
+    """Refuse what no address and no path can hold.
+
+    Raises:
+        InvalidURI: It holds a NUL, or characters that are none.
+    """
+    if "\0" in text:
+        raise InvalidURI(f"the URI {redact_url(shown)!r} holds a NUL character")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # As os.fsdecode makes it of a name that is not UTF-8. Not chained: the error keeps the whole text.
+            raise InvalidURI(f"the URI {redact_url(shown)!r} is not valid Unicode") from None
 
 
 @lru_cache(maxsize=512)
@@ -175,6 +198,11 @@ def _bucket_and_key(text: str, rest: str, what: str) -> tuple[str, str]:
     bucket, _, key = rest.partition("/")
     if not bucket:
         raise InvalidURI(f"the URI {redact_url(text)!r} names no {what}")
+    if "@" in bucket and ":" in bucket:
+        raise InvalidURI(
+            f"the URI {redact_url(text)!r} has credentials before its {what}",
+            next_step="give them in the environment, as the storage's own tools take them",
+        )
     return bucket, key
 
 
@@ -299,6 +327,7 @@ def _parse_file(text: str, rest: str) -> StorageURI:
         problem = f"names the host {host!r}" if host not in {"", "localhost"} else "names no path"
         raise InvalidURI(f"the URI {redact_url(text)!r} {problem}", next_step="write file:///absolute/path")
     path = unquote(path)
+    _check_text(path, text)
     return _local(path if re.match(r"[A-Za-z]:", path) and os.name == "nt" else slash + path)
 
 

@@ -358,12 +358,24 @@ def test_an_existing_file_is_not_written_over(tmp_path: Path):
     assert (tmp_path / "target").read_bytes() == b"kept"
 
 
-def test_what_cannot_replace_its_target_is_not_left_beside_it(tmp_path: Path):
-    (tmp_path / "target").mkdir()
+def test_what_cannot_replace_its_target_is_not_left_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def failing(source: str, target: str):
+        raise OSError(errno.EIO, "the disk failed", source, None, target)
 
-    with pytest.raises(OSError, match="target"):
+    monkeypatch.setattr(os, "replace", failing)
+
+    with pytest.raises(OSError, match="the disk failed"):
         files.write_atomic(str(tmp_path / "target"), b"data")
 
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_place_of_a_file_gives_way_to_it(tmp_path: Path):
+    (tmp_path / "target" / "inner").mkdir(parents=True)
+
+    files.write_atomic(str(tmp_path / "target"), b"data")
+
+    assert files.read(str(tmp_path / "target")) == b"data"
     assert names(tmp_path) == ["target"]
 
 

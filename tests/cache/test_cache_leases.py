@@ -144,8 +144,15 @@ def test_a_cache_that_cannot_be_written_does_without_leases_and_locks(
         assert names(layout) == []
 
 
+def test_a_cache_that_was_copied_without_its_empty_folders_does_without_leases(tmp_path: Path):
+    with lease(Layout(str(tmp_path / "nowhere")), A):
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lease_that_cannot_be_made_for_another_reason_is_an_error(tmp_path: Path):
-    with pytest.raises(FileNotFoundError), lease(Layout(str(tmp_path / "nowhere")), A):
+    (tmp_path / "leases").write_bytes(b"no folder")
+
+    with pytest.raises(NotADirectoryError), lease(Layout(str(tmp_path)), A):
         pass
 
 

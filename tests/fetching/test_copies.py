@@ -159,3 +159,63 @@ def test_a_copy_comes_from_the_cache_that_is_named(folder: MakeFolder, tmp_path:
 
     assert read_folder(tmp_path / "copy") == FILES
     assert (tmp_path / "cache" / "VERSION").is_file()
+
+
+@pytest.mark.parametrize("target", ["", "a\0b"])
+def test_a_copy_that_has_no_path_is_refused_before_anything_is_fetched(folder: MakeFolder, target: str):
+    with pytest.raises(InvalidInput, match="copy cannot be put at"):
+        modelreg.fetch(folder(FILES), to=target)
+
+    assert list(open_cache().refs) == []
+
+
+def test_a_file_where_a_folder_must_be_is_told_before_anything_is_copied(folder: MakeFolder, tmp_path: Path):
+    target = tmp_path / "copy"
+    target.mkdir()
+    (target / "weights").write_bytes(b"mine")
+
+    with pytest.raises(InvalidInput, match=r"copy.weights is there already"):
+        modelreg.fetch(folder(FILES), to=target)
+
+    assert names(target) == ["weights"]
+
+
+def test_a_copy_below_a_file_is_refused(folder: MakeFolder, tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"mine")
+
+    with pytest.raises(InvalidInput, match="file is there already"):
+        modelreg.fetch(folder(FILES) / "config.json", to=tmp_path / "file" / "copy.json")
+
+
+def test_a_copy_that_cannot_be_written_is_told_with_its_own_path(folder: MakeFolder, tmp_path: Path):
+    target = tmp_path / ("x" * 300)
+
+    with pytest.raises(CacheError, match=r"the copy .*x+.model cannot be written: .* \(choose another path\)"):
+        modelreg.fetch(folder(FILES), to=target / "model")
+
+
+def test_nobody_evicts_what_is_being_copied(folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = folder(FILES)
+    modelreg.fetch(source)
+    pruner = open_cache().pruner
+    rename = os.rename
+
+    def prune_and_rename(old: str, new: str):
+        pruner.prune(max_size=0)
+        rename(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", prune_and_rename)
+        modelreg.fetch(source, to=tmp_path / "copy")
+
+    assert (modelreg.fetch(source, offline=True) / "config.json").read_bytes() == b"{}"
+
+
+def test_a_manifest_that_is_gone_is_made_anew_for_a_copy(folder: MakeFolder, read_folder: ReadFolder, tmp_path: Path):
+    source = folder(FILES)
+    modelreg.fetch(source)
+    manifests = Path(open_cache().layout.manifests)
+    for manifest in manifests.iterdir():
+        manifest.unlink()
+
+    assert read_folder(modelreg.fetch(source, to=tmp_path / "copy")) == FILES

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -111,11 +113,39 @@ def test_credentials_are_neither_in_the_normal_form_nor_shown(text: str) -> None
         "pvc://../other",
         "file://host/share",
         "file://",
+        "file:///%00",
+        "file:///a%00b",
+        "a\udcffb",
+        "s3://b/\ud800",
+        "https://h/\ud800",
+        "s3://ann:pw@b/k",
+        "gs://ann:pw@b/k",
     ],
 )
 def test_a_malformed_uri_is_refused(text: str) -> None:
     with pytest.raises(InvalidURI):
         parse_uri(text)
+
+
+@pytest.mark.parametrize("text", ["s3://ann:s3cret@b/k", "gs://ann:s3cret@b/k"])
+def test_the_credentials_of_a_refused_uri_are_not_told(text: str) -> None:
+    with pytest.raises(InvalidURI, match="credentials") as refused:
+        parse_uri(text)
+
+    assert "s3cret" not in str(refused.value)
+
+
+def test_the_number_of_an_access_point_is_no_credential() -> None:
+    assert parse_uri("s3://arn:aws:s3:eu-1:123:accesspoint/models/k").bucket == "arn:aws:s3:eu-1:123:accesspoint"
+
+
+@pytest.mark.parametrize("text", ["s3://b/k?defaultRegion=eu", "https://ann:pw@h/a", "/a"])
+def test_a_uri_is_the_same_in_another_process_and_as_a_copy(text: str) -> None:
+    uri = parse_uri(text)
+
+    assert pickle.loads(pickle.dumps(uri)) == uri
+    assert copy.deepcopy(uri) == uri
+    assert uri._replace(path="x") != uri
 
 
 def test_a_path_needs_no_scheme(tmp_path: Path) -> None:
