@@ -62,10 +62,16 @@ class Server:
 
 
 def _family(pid: int) -> list[int]:
-    children = [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
     return [pid, *(one for child in children for one in _family(child))]
+
+
+def _children(task: Path) -> list[str]:
+    try:
+        return (task / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        # The thread has ended since it was listed.
+        return []
 
 
 def _cpu_s(pid: int) -> float:
