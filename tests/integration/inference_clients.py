@@ -82,4 +82,4 @@ def client(python: str, worker: str, arguments: Sequence[str]) -> Iterator[Clien
             yield Client(process)
         finally:
             # Its standard input ends, and so does it.
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 #: How long a server may take to answer its first request, in seconds; a busy machine needs many times the usual 0.8.
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 #: How long a server may take to end on SIGTERM before it is killed, in seconds.
 STOP_TIMEOUT_S = 15.0
 _POLL_INTERVAL_S = 0.02

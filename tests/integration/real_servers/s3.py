@@ -57,7 +57,11 @@ class S3Server:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name=self.region,
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}, max_pool_connections=32),
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 8, "mode": "standard"},
+                max_pool_connections=32,
+            ),
         )
 
 
