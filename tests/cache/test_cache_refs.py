@@ -115,7 +115,7 @@ def test_a_hit_notes_its_time_only_now_and_then(shelf: Any):
 
     shelf.clock.ahead_s += TOUCH_AFTER_S + 1
     shelf.get("model")
-    assert path.stat().st_mtime == pytest.approx(shelf.clock(), abs=5)
+    assert path.stat().st_mtime == pytest.approx(shelf.clock(), abs=60)
 
 
 def test_a_hit_in_a_cache_that_cannot_be_written_writes_nothing(
@@ -146,7 +146,7 @@ def test_an_answer_of_another_user_counts_as_used_by_whoever_uses_it(
     with as_user(65534, 65534):
         assert shelf.get("model") == {"a.bin": b"content"}
 
-    assert path.stat().st_mtime == pytest.approx(shelf.clock(), abs=5)
+    assert path.stat().st_mtime == pytest.approx(shelf.clock(), abs=60)
 
 
 def test_new_times_are_optional_and_new_answers_are_not(
