@@ -74,6 +74,7 @@ class SQLiteDatabase(Database):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).expanduser().absolute()
         self._idle: list[sqlite3.Connection] = []
+        self._holds = False
         self._in_use: int
         self._changed: threading.Condition
         self._writing: threading.Lock
@@ -84,9 +85,9 @@ class SQLiteDatabase(Database):
             with self._translated():
                 self._prepare()
         except BaseException:
+            _OPEN.discard(self)
             self.close()
             raise
-        _OPEN.add(self)
 
     def __repr__(self) -> str:
         return f"SQLiteDatabase({str(self._path)!r})"
@@ -105,10 +106,18 @@ class SQLiteDatabase(Database):
         """Return SQL that matches ``expression`` with the pattern ``?``, whatever the case of letters."""
         return f"casefold({expression}) LIKE casefold(?) ESCAPE '\\'"
 
+    def holds(self, path: Path) -> bool:
+        """Return whether this has connections to the file ``path``, by whichever name, or may be making one."""
+        try:
+            return self._holds and self._path.samefile(path)
+        except OSError:
+            return self._holds and self._path == path
+
     def close(self) -> None:
         """Close every connection."""
         with self._changed:
             _close_all(self._idle)
+            self._holds = self._in_use > 0
 
     def before_fork(self) -> None:
         """Close every connection, after waiting for those in use: SQLite's must not cross a fork."""
@@ -134,6 +143,7 @@ class SQLiteDatabase(Database):
         with self._changed:
             connection = self._idle.pop() if self._idle else None
             self._in_use += 1
+            self._holds = True
         try:
             connection = connection or self._connect()
             yield connection
@@ -173,7 +183,11 @@ class SQLiteDatabase(Database):
             raise DatabaseError(f"the registry database {self._path} cannot be used: {error}") from error
 
     def _prepare(self) -> None:
-        self._refuse_foreign_file()
+        with _LOOKING:
+            if not any(other.holds(self._path) for other in list(_OPEN)):
+                self._refuse_foreign_file()
+            self._holds = True
+            _OPEN.add(self)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -186,7 +200,12 @@ class SQLiteDatabase(Database):
                 _migrate(connection, self._path)
 
     def _refuse_foreign_file(self) -> None:
-        """Look at the file's header without SQLite, which would write beside the file."""
+        """Look at the file's header without SQLite, which would write beside the file.
+
+        Only where this process has no connection to the file: on POSIX, a process that closes any descriptor of a file
+        loses all its locks on it. Another process would then take itself for the last one that has the file open, and
+        remove the log that the connections here go on writing to.
+        """
         try:
             with self._path.open("rb") as file:
                 header = file.read(100)
@@ -269,19 +288,27 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 # What a fork must not carry over. The hooks of os.register_at_fork cannot be taken back, so there is one set of them.
 _OPEN: weakref.WeakSet[SQLiteDatabase] = weakref.WeakSet()
+# Held while a file is looked at and its database put among the open ones: no connection is made between the two.
+_LOOKING = threading.Lock()
 
 
-def _each(action: Callable[[SQLiteDatabase], None]) -> Callable[[], None]:
-    def call() -> None:
-        for database in list(_OPEN):
-            action(database)
+def _before_fork() -> None:
+    _LOOKING.acquire()
+    for database in list(_OPEN):
+        database.before_fork()
 
-    return call
+
+def _after_fork_in_parent() -> None:
+    for database in list(_OPEN):
+        database.after_fork_in_parent()
+    _LOOKING.release()
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_OPEN):
+        database.after_fork_in_child()
+    _LOOKING.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_each(SQLiteDatabase.before_fork),
-        after_in_parent=_each(SQLiteDatabase.after_fork_in_parent),
-        after_in_child=_each(SQLiteDatabase.after_fork_in_child),
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -183,3 +183,35 @@ def test_a_forked_child_opens_connections_of_its_own(database: Path, ask: Any) -
     assert os.waitstatus_to_exitcode(status) == 0
     assert goes_on.is_set()
     assert {"before", "child", "thread-49"} <= set(ask.names("/registered_models"))
+
+
+# Opens the file as another process does, tells how many models it sees, and closes it.
+LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT count(*) FROM resource").fetchone()[0])
+connection.close()
+"""
+
+
+def seen_by_another_process(database: Path) -> int:
+    looked = subprocess.run([sys.executable, "-c", LOOK, database], capture_output=True, text=True, check=True)
+    return int(looked.stdout)
+
+
+@pytest.mark.parametrize("name", ["registry.db", "link.db"])
+def test_opening_a_file_again_in_one_process_keeps_what_the_first_writes_later(
+    database: Path, ask: Any, name: str
+) -> None:
+    # A process that closes any descriptor of a file loses its locks on it: whoever closes it next elsewhere would take
+    # the log away that the connections here write to.
+    again = database.with_name(name)
+    if again != database:
+        again.symlink_to(database)
+    ask.made("/registered_models", name="one")
+    second = open_app(str(again))
+    early = seen_by_another_process(database)
+    ask.made("/registered_models", name="two")
+    second.close()
+
+    assert (early, seen_by_another_process(database)) == (1, 2)
