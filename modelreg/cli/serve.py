@@ -178,8 +178,7 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
     for model in models:
         of_version = f" {model.version}" if model.version is not None else ""
         output.note(f"serving {model.name}{of_version} ({model.platform or type(model).__name__})")
-    output.note(_addresses(server.host, server.http_port, server.grpc_port if server.enable_grpc else None))
-    server.start(models)
+    server.start(models, listening=lambda *ports: output.note(_addresses(server.host, *ports)))
 
 
 def _sources(texts: tuple[str, ...], options: dict[str, Any]) -> Sources:

@@ -198,12 +198,16 @@ class ModelServer:
             model.predictor_config = self.predictor_config
         self.registered_models.update(model, name)
 
-    def start(self, models: Iterable[Any] = ()) -> None:
+    def start(
+        self, models: Iterable[Any] = (), *, listening: Callable[[int, int | None], object] = lambda *_ports: None
+    ) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`; then answer the requests under way, and return.
 
         Args:
             models: Models to serve, beside those that are registered. Those that are not loaded are loaded first, while
                 probes are answered already.
+            listening: Called with the ports of REST and gRPC (``None`` without it) as soon as no other program can have
+                them.
 
         Raises:
             Unreachable: A port is taken.
@@ -219,6 +223,7 @@ class ModelServer:
         handed_down = several and (self._start_method == "spawn" or not SHARED_PORTS)
         with self._stopping.on_signals(), ExitStack() as ports:
             http, grpc = self._reserve(ports, handed_down=handed_down)
+            listening(http.port, None if grpc is None else grpc.port)
             if several:
                 self._serve_in_workers(http, grpc, self._stopping)
             else:

@@ -514,6 +514,26 @@ def test_a_server_in_a_thread_serves_until_it_is_stopped() -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("enable_grpc", [True, False])
+def test_a_server_tells_the_ports_that_it_found_free(enable_grpc: bool) -> None:
+    told: queue.Queue[tuple[int, int | None]] = queue.Queue()
+    server = ModelServer(http_port=0, grpc_port=0, enable_grpc=enable_grpc, host="127.0.0.1")
+
+    def serve() -> None:
+        server.start([Total("total")], listening=lambda http, grpc: told.put((http, grpc)))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    http_port, grpc_port = told.get(timeout=PATIENCE_S)
+    wait_until_ready(http_port)
+    server.stop()
+    thread.join(PATIENCE_S)
+
+    assert http_port > 0
+    assert (grpc_port is not None and grpc_port > 0) is enable_grpc
+    assert not thread.is_alive()
+
+
 def test_the_second_signal_does_what_it_always_did() -> None:
     before = signal.getsignal(signal.SIGTERM)
     stopping = Stopping()
