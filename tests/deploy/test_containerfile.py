@@ -128,6 +128,15 @@ def test_the_image_runs_as_a_user_who_is_not_root_and_is_told_by_number(by_name:
     assert [int(one.rest) > 0 for one in by_name["USER"] if one.stage == last] == [True]
 
 
+def test_what_is_fetched_goes_where_the_user_may_write(by_name: dict[str, list[Instruction]]):
+    (folder,) = by_name["WORKDIR"]
+    environment = [word for one in by_name["ENV"] for word in one.words]
+
+    # The user has no entry in passwd, and so no home of their own: the cache would be in /.cache.
+    assert folder.rest == "/tmp"
+    assert f"HOME={folder.rest}" in environment
+
+
 def test_the_manifests_use_the_image_as_it_is_built_in_its_comment():
     text = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
     tag = re.search(r"podman build --file deploy/Containerfile --tag (\S+) \.", text)
