@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InferenceRESTClient", "RESTConfig"]
 
+_BAD_GATEWAY = 502
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _BINARY_EXTENSION = "binary_tensor_data"
 # What a server answers to the question whether something is ready, where it is not.
@@ -321,19 +322,23 @@ def _message(answer: Answer) -> str:
 def _decode_v2(answer: Answer) -> InferResponse:
     length = answer.headers.get(_HEADER_LENGTH)
     if length is not None and not length.isdecimal():
-        raise InferenceError(f"the server's header {_HEADER_LENGTH} is not a length: {length!r:.40}")
-    return oip_json.decode_response(answer.content, header_length=None if length is None else int(length))
+        raise InferenceError(f"the server's header {_HEADER_LENGTH} is not a length: {length!r:.40}", _BAD_GATEWAY)
+    try:
+        return oip_json.decode_response(answer.content, header_length=None if length is None else int(length))
+    except InferenceError as error:
+        # For whoever passes it on, as a transformer does, the fault is the server's that was asked.
+        raise InferenceError(error.message, _BAD_GATEWAY) from error
 
 
 def _decode_json(answer: Answer) -> Any:
     try:
         return oip_json.loads(answer.content)
     except InvalidInput as error:
-        raise InferenceError(f"the server's answer is not of the protocol: {error.message}", 502) from error
+        raise InferenceError(f"the server's answer is not of the protocol: {error.message}", _BAD_GATEWAY) from error
 
 
 def _decode_object(answer: Answer) -> dict[str, Any]:
     document = _decode_json(answer)
     if not isinstance(document, dict):
-        raise InferenceError("the server's answer is not of the protocol: it is not a JSON object", 502)
+        raise InferenceError("the server's answer is not of the protocol: it is not a JSON object", _BAD_GATEWAY)
     return document
