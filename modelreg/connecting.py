@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -79,7 +79,7 @@ def connect_to(address: str | None, options: ServerOptions, *, settings: Registr
     address = address or settings.url
     if address is None:
         return _embedded(f"sqlite:///{settings.database}")
-    scheme = urlsplit(address).scheme if "://" in address else ""
+    scheme = _scheme(address)
     if scheme in _DATABASES:
         return _embedded(address)
     if scheme not in ("", "http", "https"):
@@ -121,7 +121,21 @@ def _embedded(url: str) -> Connection:
 def _timeouts(timeout: float | tuple[float, float] | None) -> tuple[float, float]:
     if timeout is None:
         return DEFAULT_TIMEOUT_S
-    return timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    both: tuple[float, ...] = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    if not (len(both) == 2 and all(map(_is_duration, both))):
+        raise InvalidInput(
+            f"timeout is {timeout!r}", next_step="give seconds, as one number above 0 or two: to connect, and to wait"
+        )
+    connect_s, read_s = both
+    return connect_s, read_s
+
+
+def _is_duration(seconds: object) -> bool:
+    return isinstance(seconds, (int, float)) and 0 < seconds < math.inf
+
+
+def _scheme(address: object) -> str:
+    return address.partition("://")[0].lower() if isinstance(address, str) and "://" in address else ""
 
 
 def _certificates(options: ServerOptions) -> str | None:

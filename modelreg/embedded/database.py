@@ -102,7 +102,7 @@ def open_database(url: str) -> Database:
 
         return PostgresDatabase(url)
     path = url.removeprefix("sqlite:///")
-    if "://" in path or path in {"", ":memory:"}:
+    if "://" in path or path in {"", ":memory:"} or "\0" in path:
         raise InvalidInput(
             f"{redact_url(url)!r} is not the address of a registry database",
             next_step="give a path, sqlite:///path or postgresql://user@host/name",

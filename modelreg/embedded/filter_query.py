@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from lark import Lark, Transformer
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, VisitError
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from modelreg.embedded.fields import INT64
 from modelreg.embedded.filter_tree import And, Comparison, Node, Or
@@ -131,10 +131,11 @@ class _Builder(Transformer[Any, Any]):
 
 def _place(error: UnexpectedInput, text: str) -> str:
     position = getattr(error, "pos_in_stream", None)
-    if not isinstance(position, int) or not 0 <= position < len(text):
+    # Of an end that comes too early the parser tells where the last word began.
+    at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    if at_end or not isinstance(position, int) or not 0 <= position < len(text):
         return "at its end: it is not complete"
-    what = "character" if isinstance(error, UnexpectedCharacters) else "word"
-    return f"at {what} {position + 1}: {text[position : position + 30]!r}"
+    return f"at character {position + 1}: {text[position : position + 30]!r}"
 
 
 def _check_size(node: Node) -> None:

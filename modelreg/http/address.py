@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from modelreg.exceptions import InvalidInput
@@ -10,6 +11,8 @@ from modelreg.redact import redact_url
 
 # https has the port that the scheme implies; plain http the one that registries listen on.
 _HTTP_PORT = 8080
+# Names in any script; a dot in front is the mark of a path.
+_HOST = re.compile(r"[^\s.][^\s]*$")
 
 
 def server_url(address: str, port: int | None = None, *, is_secure: bool | None = None) -> str:
@@ -27,6 +30,11 @@ def server_url(address: str, port: int | None = None, *, is_secure: bool | None 
         >>> server_url("http://registry.local"), server_url("registry.local", 8443)
         ('http://registry.local:8080', 'https://registry.local:8443')
     """
+    if not isinstance(address, str):
+        raise InvalidInput(
+            f"the address of a registry is {address!r}, not text",
+            next_step="give one such as https://registry.example.com",
+        )
     if "://" not in address:
         address = f"{'http' if is_secure is False else 'https'}://{address}"
     parts = _split(address)
@@ -62,10 +70,11 @@ def _split(address: str) -> SplitResult:
         hostname, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidInput(f"{redact_url(address)} is not an address: {error}") from error
-    if parts.scheme not in {"http", "https"} or not hostname or parts.query or parts.fragment:
+    is_server = parts.scheme in {"http", "https"} and _HOST.match(hostname or "")
+    if not is_server or parts.query or parts.fragment:
         raise InvalidInput(
             f"{redact_url(address)} is not the address of a registry server",
-            next_step="give one such as https://registry.example.com",
+            next_step="give one such as https://registry.example.com, or sqlite:///path for a database",
         )
     if "@" in parts.netloc:
         raise InvalidInput(
@@ -75,8 +84,9 @@ def _split(address: str) -> SplitResult:
 
 
 def _port(parts: SplitResult, port: int | None) -> int | None:
-    if port is not None and not 0 < port < 65536:
-        raise InvalidInput(f"port is {port!r}", next_step="give a number from 1 to 65535")
+    for number in (port, parts.port):
+        if number is not None and (type(number) is not int or not 0 < number < 65536):
+            raise InvalidInput(f"port is {number!r}", next_step="give an integer from 1 to 65535")
     if port is not None and parts.port not in {None, port}:
         raise InvalidInput(
             f"{redact_url(parts.geturl())} names port {parts.port}, but port={port} was given",

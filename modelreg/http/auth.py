@@ -136,7 +136,12 @@ def _from_argument(user_token: str | os.PathLike[str] | Callable[[], str]) -> To
         return FixedToken(user_token)
     if isinstance(user_token, os.PathLike):
         return FileToken(user_token)
-    return CallableToken(user_token)
+    if callable(user_token):
+        return CallableToken(user_token)
+    raise InvalidInput(
+        f"user_token is a {type(user_token).__name__}",
+        next_step="give the token as text, the path of its file as a Path, or a function that returns it",
+    )
 
 
 def _from_variable(name: str) -> TokenSource:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelreg.config import RegistrySettings
 from modelreg.connecting import ServerOptions, connect_to
@@ -122,6 +122,10 @@ class ModelRegistry(HubMethods, ResourceMethods, TrackingMethods, ServingMethods
         """Finish the runs that are left and give back connections and files; the registry cannot be used after it."""
         self.close_tracking()
         self._give_back()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: connections and journals belong to one process."""
+        raise TypeError(f"{self!r} cannot be pickled: make one in each process, from its address")
 
     def __enter__(self) -> Self:
         return self

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelreg.exceptions import UnsupportedType
 from modelreg.registry.part import RegistryPart
 from modelreg.registry.registration import IfExists, Registration, register
 from modelreg.types.artifacts import ModelArtifact
-from modelreg.types.base import SupportedTypes
+from modelreg.types.base import CustomProperties, SupportedTypes
 from modelreg.types.models import ModelVersion, RegisteredModel
 from modelreg.utils import OCIParams, S3Params, save_to_s3
 
@@ -95,7 +96,7 @@ class RegisteringMethods(RegistryPart):
                 model_source_group=model_source_group,
                 model_source_id=model_source_id,
                 model_source_name=model_source_name,
-                custom_properties=dict(artifact_metadata or {}),
+                custom_properties=_properties(artifact_metadata),
             ),
         )
         return register(self.api, wanted)
@@ -213,11 +214,17 @@ class RegisteringMethods(RegistryPart):
                 version,
                 author=author or self.author,
                 description=description,
-                custom_properties=dict(metadata or {}),
+                custom_properties=_properties(metadata),
             ),
             artifact=artifact,
             if_exists=if_exists,
         )
+
+
+def _properties(metadata: Mapping[str, SupportedTypes] | None) -> CustomProperties:
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise UnsupportedType(f"metadata is a {type(metadata).__name__}", next_step="give a dict of custom properties")
+    return dict(metadata or {})
 
 
 def renamed_description(version_description: str | None, description: str | None) -> str | None:

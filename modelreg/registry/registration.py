@@ -17,6 +17,7 @@ from modelreg.exceptions import DuplicateError, InvalidInput, StoreError
 from modelreg.registry.part import or_none, text_id
 from modelreg.types.artifacts import ModelArtifact
 from modelreg.types.models import ModelVersion, RegisteredModel
+from modelreg.wire.custom_properties import unstructure_properties
 from modelreg.wire.registry_json import unstructure_create
 
 IfExists = Literal["error", "reuse"]
@@ -130,12 +131,12 @@ def _find_ours(api: RegistryAPI, wanted: Registration) -> RegisteredModel | None
     if model is None:
         return None
     version = or_none(api.find_model_version, name=wanted.version.name, parent_resource_id=text_id(model))
-    if version is None or _differs(version, wanted.version):
+    if version is None or _differs(version, wanted.version, "description", "author"):
         return None
     artifact = _find_artifact(api, version, wanted)
-    names = ("uri", "model_format_name", "model_format_version", "custom_properties")
-    is_ours = all(getattr(artifact, name, None) == getattr(wanted.artifact, name) for name in names)
-    return model if artifact is not None and is_ours else None
+    if artifact is None or _differs(artifact, wanted.artifact, "uri", "model_format_name", "model_format_version"):
+        return None
+    return model
 
 
 def _get_or_create_model(api: RegistryAPI, wanted: RegisteredModel) -> RegisteredModel:
@@ -168,12 +169,13 @@ def _create_artifact(api: RegistryAPI, version: ModelVersion, wanted: Registrati
     except DuplicateError:
         return False
     # A version that was left incomplete, or that a caller made who came second with the artifact, becomes ours.
-    if _differs(version, wanted.version):
+    if _differs(version, wanted.version, "description", "author"):
         api.update_model_version(attrs.evolve(wanted.version, id=version.id))
     return True
 
 
-def _differs(version: ModelVersion, wanted: ModelVersion) -> bool:
-    return any(
-        getattr(version, name) != getattr(wanted, name) for name in ("description", "author", "custom_properties")
-    )
+def _differs(there: ModelVersion | ModelArtifact, wanted: ModelVersion | ModelArtifact, *names: str) -> bool:
+    """Return whether fields of these names, or the custom properties, say something else; NaN says what NaN does."""
+    # As they are sent: two NaN are not equal as numbers.
+    properties = (unstructure_properties(each.custom_properties) for each in (there, wanted))
+    return next(properties) != next(properties) or any(getattr(there, name) != getattr(wanted, name) for name in names)

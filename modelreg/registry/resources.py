@@ -140,6 +140,8 @@ class ResourceMethods(RegistryPart):
 
 def _operation(table: dict[type[BaseResource], Callable[..., Any]], cls: type, what: str) -> Callable[..., Any]:
     """Return the operation for ``cls``, or that for its base class."""
+    if not isinstance(cls, type):
+        raise InvalidInput(f"{cls!r} is no type of resources", next_step="give a class such as RegisteredModel")
     for base in cls.__mro__:
         if base in table:
             return table[base]

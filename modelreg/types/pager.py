@@ -44,9 +44,11 @@ class PageWalk:
 class Pager(Iterator[T], AsyncIterator[T]):
     """An iterator over every item of a listing, which reads a page when it needs one.
 
-    It yields each item once; :meth:`restart` begins anew, and so does every option set after the first page. A page
-    that cannot be read raises, and the next step of the iteration tries it again. ``async for`` reads each page in a
-    thread, so the event loop goes on meanwhile. Tasks may share a pager, and a step that is cancelled loses nothing.
+    It yields each item once, also one that comes again because it was changed meanwhile or because the server repeats
+    a page (a resource is known by its id); :meth:`restart` begins anew, and so does every option set after the first
+    page. A page that cannot be read raises, and the next step of the iteration tries it again. ``async for`` reads each
+    page in a thread, so the event loop goes on meanwhile. Tasks may share a pager, and a step that is cancelled loses
+    nothing.
 
     Args:
         read_page: Returns the page that the options describe.
@@ -69,6 +71,7 @@ class Pager(Iterator[T], AsyncIterator[T]):
         """Begin anew at the first page; the options stay."""
         self._walk = PageWalk(self._options.next_page_token)
         self._items: deque[T] = deque()
+        self._seen: set[str] = set()
         self._given = 0
         return self
 
@@ -170,12 +173,12 @@ class Pager(Iterator[T], AsyncIterator[T]):
     def _fetch(self) -> None:
         # One at a time: tasks that share the pager, and a step after a cancelled one, whose thread still reads.
         with self._reading:
-            walk, items = self._walk, self._items
+            walk, items, seen = self._walk, self._items, self._seen
             if items or self._ended:
                 return
             page = self._read_page(self._page_options(walk.token))
             walk.move_on(page.next_page_token)
-            items.extend(page.items[: self._left])
+            items.extend([item for item in page.items if _is_new(item, seen)][: self._left])
 
     def _page_options(self, token: str | None) -> ListOptions:
         size = self._options.page_size
@@ -186,6 +189,16 @@ class Pager(Iterator[T], AsyncIterator[T]):
     def _with(self, **changes: Any) -> Pager[T]:
         self._options = attrs.evolve(self._options, **changes)
         return self.restart()
+
+
+def _is_new(item: object, seen: set[str]) -> bool:
+    """Return whether an item was not seen before; what has no id always is."""
+    identity: str | None = getattr(item, "id", None)
+    if not identity:
+        return True
+    is_new = identity not in seen
+    seen.add(identity)
+    return is_new
 
 
 def _positive(name: str, n: object) -> int:

@@ -169,9 +169,11 @@ def _write_int(key: str, value: int) -> dict[str, Any]:
     # A range compares a subclass of int, such as an IntEnum, with its four billion integers one by one.
     number = int(value)
     if number not in _INT32:
+        # Python refuses to write a number of thousands of digits.
+        shown = number if number.bit_length() <= 128 else f"an integer of {number.bit_length()} bits"
         raise UnsupportedType(
-            f"custom property {key!r} is {number}, and the registry's integers have 32 bits",
-            next_step=f"give a float or a str, such as str({number})",
+            f"custom property {key!r} is {shown}, and the registry's integers have 32 bits",
+            next_step="give a float or a str",
         )
     return {_TAG: "MetadataIntValue", "int_value": str(number)}
 

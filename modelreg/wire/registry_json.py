@@ -110,6 +110,7 @@ def unstructure(resource: BaseResource) -> dict[str, Any]:
     """Return a resource as the contract's JSON object, without the fields that are ``None``.
 
     Raises:
+        InvalidInput: A field holds what it cannot.
         UnsupportedType: A custom property cannot be written.
 
     Example:
@@ -124,6 +125,7 @@ def unstructure_create(resource: BaseResource) -> dict[str, Any]:
     """Return the body of a request that creates ``resource``: all of it but what the registry assigns.
 
     Raises:
+        InvalidInput: A field holds what it cannot.
         UnsupportedType: A custom property cannot be written.
     """
     assigned = _ASSIGNED_TO_ARTIFACTS if isinstance(resource, Artifact) else _ASSIGNED
@@ -134,6 +136,7 @@ def unstructure_upsert(artifact: Artifact) -> dict[str, Any]:
     """Return the body of a request that creates an artifact, or updates it where it has an id.
 
     Raises:
+        InvalidInput: A field holds what it cannot.
         UnsupportedType: A custom property cannot be written.
     """
     body = unstructure_create(artifact)
@@ -148,12 +151,19 @@ def unstructure_update(resource: BaseResource, fields: Iterable[str] | None = No
         fields: Which of its fields; by default all that can be edited.
 
     Raises:
+        InvalidInput: A field holds what it cannot.
         UnsupportedType: A custom property cannot be written.
     """
     return _body(resource, frozenset(resource.editable if fields is None else fields))
 
 
 def _body(resource: BaseResource, names: frozenset[str]) -> dict[str, Any]:
+    cls: Any = type(resource)  # to mypy a class whose objects have no hash has none either
+    for name in _texts(cls):
+        value = getattr(resource, name)
+        if name in names and value is not None and not isinstance(value, str):
+            # Found here, what is wrong is told by the name that its user gave it, and before anything is sent.
+            raise InvalidInput(f"{name} is {value!r}, which is not text", next_step="give a str")
     values: dict[str, Any] = _converter().unstructure(resource)
     tag = {"artifactType": resource.artifact_type} if isinstance(resource, Artifact) else {}
     return tag | {
@@ -180,6 +190,11 @@ def _checked_object(cls: type, obj: Any) -> Mapping[str, Any]:
 
 def _names(cls: type[BaseResource]) -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(cls))
+
+
+@cache
+def _texts(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cls) if str(field.type) in {"str", "str | None"})
 
 
 @cache

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg.embedded import open_app
+from modelreg.embedded.filter_query import parse_filter
+from modelreg.exceptions import BadRequest
 
 MODELS: list[dict[str, Any]] = [
     {"name": f"model-{number}", "owner": ["ann", "Bob", "ünï"][number % 3], "score": number / 4, "layers": number % 5}
@@ -171,3 +173,18 @@ def test_a_walk_through_pages_is_not_upset_by_what_is_made_meanwhile(models: Any
 
     names = [item["name"] for item in first["items"] + second["items"]]
     assert names == [model["name"] for model in reversed(MODELS)]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("name = m", "at character 8: 'm'"),
+        ("name ~ 'x'", "at character 6: \"~ 'x'\""),
+        ("name =", "at its end: it is not complete"),
+        ("(name = 'm'", "at its end: it is not complete"),
+        ("name = 'm' AND ", "at its end: it is not complete"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_told_by_the_place(text: str, place: str) -> None:
+    with pytest.raises(BadRequest, match=re.escape(place)):
+        parse_filter(text)

@@ -112,3 +112,26 @@ def test_the_url_of_a_server_is_its_own_address(scheme: str, host: str, port: in
 )
 def test_only_this_machine_is_loopback(url: str, *, expected: bool) -> None:
     assert is_loopback(url) is expected
+
+
+@pytest.mark.parametrize("address", [8080, b"http://registry.test", None])
+def test_an_address_that_is_no_text_is_refused(address: Any) -> None:
+    with pytest.raises(InvalidInput, match="not text"):
+        server_url(address)
+
+
+@pytest.mark.parametrize("port", ["8080", True, 80.0, 0, -1, 65536])
+def test_a_port_that_is_no_port_is_refused(port: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"port is .* integer from 1 to 65535"):
+        server_url("http://registry.test", port)
+
+
+def test_port_0_in_an_address_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="port is 0"):
+        server_url("http://registry.test:0")
+
+
+@pytest.mark.parametrize("address", ["/srv/registry.db", "./registry.db", "   ", "registry .test", "http://a b"])
+def test_a_path_and_what_has_spaces_is_no_host_and_the_error_tells_how_a_database_is_named(address: str) -> None:
+    with pytest.raises(InvalidInput, match=r"sqlite:///path for a database"):
+        server_url(address)

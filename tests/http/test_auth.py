@@ -26,6 +26,11 @@ def token_file(tmp_path: Path) -> Path:
 
 
 class TestSources:
+    @pytest.mark.parametrize("user_token", [b"token", 5, ["token"]])
+    def test_what_is_no_source_of_a_token_is_refused_without_being_shown(self, user_token: Any) -> None:
+        with pytest.raises(InvalidInput, match=f"user_token is a {type(user_token).__name__} "):
+            token_source(user_token, settings=NO_SETTINGS)
+
     def test_the_order_is_argument_variable_settings_pod_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,22 @@ def register(registry: ModelRegistry, name: str = "fraud", version: str = "1", *
 
 
 class TestMaking:
+    @pytest.mark.parametrize("timeout", [0, -1, "5", float("nan"), float("inf"), (1, 2, 3), (1, None), [1, 2]])
+    def test_a_timeout_that_is_none_is_refused_at_once(self, timeout: Any) -> None:
+        with pytest.raises(InvalidInput, match=r"timeout is .* seconds"):
+            ModelRegistry("https://registry.test", timeout=timeout, connect=False)
+
+    @pytest.mark.parametrize(
+        "address", [8080, b"http://registry.test", Path("/srv/registry.db"), "http://[::1", "sqlite:///a\0b"]
+    )
+    def test_an_address_that_is_none_is_refused(self, address: Any) -> None:
+        with pytest.raises(InvalidInput, match="address"):
+            ModelRegistry(address, connect=False)
+
+    def test_it_is_not_pickled_and_the_error_tells_what_to_do_instead(self, registry: ModelRegistry) -> None:
+        with pytest.raises(TypeError, match="make one in each process"):
+            pickle.dumps(registry)
+
     def test_without_an_address_it_is_a_database_in_the_data_folder(self, home: Path) -> None:
         with ModelRegistry() as registry:
             register(registry)
@@ -216,6 +233,8 @@ class TestFinding:
         assert registry.find_by_external_id(Experiment, "ext-1") is None
         with pytest.raises(InvalidInput, match="ServeModel"):
             registry.find_by_external_id(ServeModel, "ext-1")
+        with pytest.raises(InvalidInput, match="no type of resources"):
+            registry.find_by_external_id("RegisteredModel", "ext-1")  # type: ignore[type-var]  # what is refused
 
 
 class TestUpdating:

@@ -167,6 +167,15 @@ class TestAtOnce:
         assert (model.name, own.requests) == ("fraud", 1)
         assert whole(own_api)
 
+    def test_metadata_that_is_not_a_number_is_ours_as_well(self, own: LosingApp, own_api: RegistryAPI) -> None:
+        version = ModelVersion("1", author="ann", custom_properties={"auc": float("nan")})
+        artifact = ModelArtifact(name="fraud", uri="s3://models/fraud", custom_properties={"loss": float("nan")})
+        own.losses = [True]
+
+        model = register(own_api, attrs.evolve(WANTED, version=version, artifact=artifact))
+
+        assert model.name == "fraud"
+
     def test_a_request_that_was_lost_is_sent_again(self, own: LosingApp, own_api: RegistryAPI) -> None:
         own.losses = [False, True]
 

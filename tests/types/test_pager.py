@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.exceptions import InvalidInput
-from modelreg.types import ListOptions, OrderByField, Page, Pager, SortOrder
+from modelreg.types import ListOptions, OrderByField, Page, Pager, RegisteredModel, SortOrder
 
 # Long enough for the slowest machine; reached only by a test that fails.
 PATIENCE_S = 30
@@ -411,3 +411,23 @@ class TestAsync:
             return [item async for item in pager]
 
         assert asyncio.run(restart_midway()) == [0, 1, 2, 3, 4]
+
+
+class TestWhatComesAgain:
+    def test_a_resource_is_given_once_however_often_the_server_repeats_its_page(self) -> None:
+        fraud, churn = RegisteredModel("fraud", id="1"), RegisteredModel("churn", id="2")
+        pages = {None: Page([fraud], "a"), "a": Page([fraud], "b"), "b": Page([churn, fraud], "a")}
+
+        assert list(Pager(Script(pages))) == [fraud, churn]
+
+    def test_a_limit_counts_what_was_given(self) -> None:
+        models = [RegisteredModel(f"model-{n}", id=str(n)) for n in range(3)]
+        pages = {None: Page(models[:1], "a"), "a": Page([models[0], *models[1:]])}
+
+        assert list(Pager(Script(pages)).limit(2)) == models[:2]
+
+    def test_items_without_an_id_and_those_of_another_walk_are_new(self) -> None:
+        pager = Pager(Script({None: Page([RegisteredModel("fraud", id="1"), RegisteredModel("churn")] * 2)}))
+
+        assert [model.name for model in pager] == ["fraud", "churn", "churn"]
+        assert [model.name for model in pager.restart()] == ["fraud", "churn", "churn"]
