@@ -165,7 +165,11 @@ class Trees:
         """Return the inodes of a tree's files."""
         stamp = stamps.load(self._layout.stamp(digest))
         records = stamp.records().values() if stamp is not None else ()
-        return {inode for _, _, inode in records if isinstance(inode, int)}
+        try:
+            return {inode for _, _, inode in records}
+        except TypeError:
+            # A stamp that is not ours.
+            return set()
 
     def _mend(self, root: str, entry: Entry) -> bool:
         """Put one file of a tree right; return whether its blob was."""

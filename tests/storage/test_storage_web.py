@@ -258,6 +258,42 @@ def test_a_status_says_what_is_wrong(serve: Serve, tmp_path: Path, status: int, 
         serve(lambda handler: respond(handler, status, {})).fetch("/m.bin", tmp_path)
 
 
+@pytest.mark.parametrize("status", [202, 204, 206, 300, 302, 304])
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_status_that_brings_no_file_is_refused(serve: Serve, tmp_path: Path, status: int, digest: bool) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        respond(handler, status, {}, b"" if status in {204, 304} else b"not the file")
+
+    settings = StorageSettings(transfer=FAST)
+    with (
+        open_backend(f"{serve(answer).url}/a", settings=settings) as backend,
+        pytest.raises(StorageError, match=f"without the file .status {status}"),
+    ):
+        backend.snapshot(to_read=digest)
+
+
+def test_a_part_that_nobody_asked_for_is_not_taken_for_the_file(serve: Serve, tmp_path: Path) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        respond(handler, 200 if handler.command == "HEAD" else 206, {"ETag": '"1"'}, b"a part")
+
+    with pytest.raises(StorageError, match="without the file"):
+        serve(answer).fetch("/a", tmp_path)
+
+
+@pytest.mark.parametrize("packing", ["compress", "gzip, compress"])
+def test_a_packing_that_nobody_can_unpack_is_refused(serve: Serve, tmp_path: Path, packing: str) -> None:
+    site = serve(lambda handler: respond(handler, 200, {"Content-Encoding": packing}, b"packed"))
+
+    with pytest.raises(StorageError, match="packed with compress"):
+        site.fetch("/a", tmp_path)
+
+
+def test_what_is_no_packing_is_not_taken_for_one(serve: Serve, tmp_path: Path) -> None:
+    site = serve(lambda handler: respond(handler, 200, {"Content-Encoding": "utf-8"}, b"as it is"))
+
+    assert site.fetch("/a", tmp_path) == b"as it is"
+
+
 def test_a_server_that_is_busy_is_asked_again(serve: Serve, tmp_path: Path) -> None:
     site = serve(file_of(b"content"))
     busy = [True, True]

@@ -23,6 +23,10 @@ from modelreg.storageconfig import StorageSettings
 _CHUNK_BYTES = 1 << 20
 # Servers that answer HEAD with one of these often answer GET: signed URLs are signed for one method.
 _HEAD_REFUSED = frozenset({400, 401, 403, 404, 405, 501})
+# The statuses that bring a file; the second is that of a proxy which changed something beside it.
+_WHOLE = frozenset({200, 203})
+# What needs a package to be unpacked, or that none unpacks. Whatever else is told is no packing, such as a charset.
+_PACKINGS = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 _PAGES = (".html", ".htm", ".xhtml")
 
 
@@ -98,6 +102,7 @@ class WebBackend(Backend):
 
     def _described(self, answer: Any, url: str, relative: str) -> Listed:
         _check_status(answer, url)
+        _check_packing(answer, url)
         _check_is_no_page(answer, url)
         size = _length(answer)
         identity = _identity(answer)
@@ -130,12 +135,13 @@ class WebBackend(Backend):
         if validator is not None:
             headers["If-Range"] = validator
         with _closed_on_error(self._request("GET", file.location, headers)) as answer:
-            self._check_same(answer, file)
+            self._check_same(answer, file, is_part=True)
             self._check_range(answer, file, offset, length)
         return answer
 
-    def _check_same(self, answer: Any, file: RemoteFile) -> None:
-        _check_status(answer, file.location)
+    def _check_same(self, answer: Any, file: RemoteFile, *, is_part: bool = False) -> None:
+        _check_status(answer, file.location, is_part=is_part)
+        _check_packing(answer, file.location)
         if file.identity and _identity(answer) != file.identity:
             raise ObjectChanged(f"{redact_url(file.location)} changed while it was read")
         _check_is_no_page(answer, file.location)
@@ -210,13 +216,27 @@ def _may_see_credentials(first: SplitResult, at: SplitResult) -> bool:
     return is_same_origin(first, at) or (at.hostname != first.hostname and at.scheme == "https")
 
 
-def _check_status(answer: Any, url: str) -> None:
-    if answer.status_code < 400 and answer.status_code not in {204, 304}:
+def _check_status(answer: Any, url: str, *, is_part: bool = False) -> None:
+    """Refuse an answer that is no file: a part where nobody asked for one, and a redirect to nowhere, are none."""
+    if answer.status_code in _WHOLE or (is_part and answer.status_code == 206):
         return
     if answer.status_code < 400:
-        raise StorageError(f"{redact_url(url)} was answered without content (status {answer.status_code})")
+        raise StorageError(f"{redact_url(url)} was answered without the file (status {answer.status_code})")
     retry_after_s = seconds_of(answer.headers.get("Retry-After", ""))
     raise errors.from_status(answer.status_code, redact_url(url), answer.reason or "", retry_after_s)
+
+
+def _check_packing(answer: Any, url: str) -> None:
+    """Refuse what is packed in a way that would be taken for the file itself."""
+    from urllib3.response import HTTPResponse
+
+    packings = {one.strip().lower() for one in answer.headers.get("Content-Encoding", "").split(",")}
+    unreadable = sorted(packings & _PACKINGS - set(HTTPResponse.CONTENT_DECODERS))
+    if unreadable:
+        raise StorageError(
+            f"{redact_url(url)} was answered packed with {unreadable[0]}, which was not asked for",
+            next_step="have the server send it as it is, or install what unpacks it, such as brotli or zstandard",
+        )
 
 
 def _check_is_no_page(answer: Any, url: str) -> None:
