@@ -106,6 +106,9 @@ class RestApp:
         try:
             place = self._places.take()
         except TooManyRequests as error:
+            route = inference_route(environ["PATH_INFO"])
+            if route is not None:
+                self._count_refused(route, error, 0.0)
             return _sent(error_answer(error), environ, start_response)
         try:
             return self._post(environ, start_response)
@@ -129,14 +132,16 @@ class RestApp:
             headers = request_headers(environ)
             asked = self._read(route, environ, headers)
         except (InvalidInput, InferenceError) as error:
-            # The data plane counts what comes to it.
-            protocol = PROTOCOL if verb == "infer" else rest_v1.PROTOCOL
-            status = getattr(error, "status", 400)
-            self._dataplane.metrics.observe("", None, protocol, status, seconds=perf_counter() - begun)
+            self._count_refused(route, error, perf_counter() - begun)
             raise
         if isinstance(asked, InferRequest):
             return self._infer(asked, headers)
         return self._v1.answer(verb, name, version, asked, headers)
+
+    def _count_refused(self, route: Route, error: InvalidInput | InferenceError, seconds: float) -> None:
+        """Count a request that does not come to the data plane, which counts all others."""
+        protocol = PROTOCOL if route[0] == "infer" else rest_v1.PROTOCOL
+        self._dataplane.metrics.observe("", None, protocol, getattr(error, "status", 400), seconds=seconds)
 
     def _read(self, route: Route, environ: dict[str, Any], headers: dict[str, str]) -> InferRequest | rest_v1.Asked:
         verb, name, version = route

@@ -469,6 +469,18 @@ def test_without_a_free_place_for_a_body_probes_are_answered_all_the_same(datapl
     assert server.get(f"{URL}/v2/health/live").status_code == 200
 
 
+def test_requests_without_a_free_place_are_counted_where_they_ask_models(dataplane: DataPlane) -> None:
+    dataplane.metrics = PrometheusMetrics()
+    server = session_of(dataplane, max_bodies=0)
+
+    for path in ("/v2/models/sum/infer", "/v1/models/sum:predict", "/v2/repository/index"):
+        server.post(f"{URL}{path}", json=v2())
+    counts = server.get(f"{URL}/metrics").text
+
+    assert 'modelreg_requests_total{model_name="",model_version="",protocol="rest-v2",status="429"} 1.0' in counts
+    assert 'modelreg_requests_total{model_name="",model_version="",protocol="rest-v1",status="429"} 1.0' in counts
+
+
 # --- health and metadata
 
 
