@@ -169,9 +169,10 @@ def parse_size(text: str, *, name: str = "size") -> int:
         (50000000000, 1610612736, 4096)
     """
     match = _SIZE.fullmatch(text)
-    if match is None:
+    size = float(match.group(1)) * _UNITS[(match.group(2) or "").upper()] if match is not None else float("inf")
+    if size == float("inf"):
         raise InvalidInput(f"{name} cannot be {text!r}", next_step="give bytes, or a number with KB, MB, GB, TB or GiB")
-    return int(float(match.group(1)) * _UNITS[(match.group(2) or "").upper()])
+    return int(size)
 
 
 def _flag(name: str, text: str) -> bool:

@@ -134,8 +134,14 @@ class Layout(NamedTuple):
         folders = (self.blobs, self.manifests, self.trees, self.refs, self.partial, self.leases, self.tmp)
         if self.check_version() and all(map(os.path.isdir, folders)):
             return
-        for folder in folders:
-            os.makedirs(folder, exist_ok=True)
+        try:
+            for folder in folders:
+                os.makedirs(folder, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise CacheError(
+                f"the cache {self.root} cannot be made: {error.filename} cannot be a folder",
+                next_step="remove what is there, or set MODELREG_CACHE_DIR to another folder",
+            ) from error
         _write_once(f"{self.root}/CACHEDIR.TAG", _CACHEDIR_TAG)
         # Last: a cache without it is made anew, one with it is whole.
         _write_once(f"{self.root}/VERSION", f"{FORMAT_VERSION}\n".encode())

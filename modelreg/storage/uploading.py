@@ -127,7 +127,11 @@ def local_files(
         InvalidInput: It is a folder without files, cannot be read, or is not what was staged.
         UnsafeName: A file's name could not be fetched again on every platform.
     """
-    root = Path(source)
+    text = os.fspath(source)
+    # The working directory is what an empty path would mean, which is an unset variable more often than not.
+    if not text or "\0" in text:
+        raise InvalidInput(f"there is nothing to push: {text!r} is no path", next_step="name a file or a folder")
+    root = Path(text)
     files = sorted(_sources(root, into_folder=into_folder), key=lambda one: one.name)
     if not files:
         raise InvalidInput(f"there is nothing to push: the folder {root} holds no files")

@@ -109,6 +109,14 @@ def test_a_version_that_never_reached_the_disk_is_written_again(shelf: Any):
     assert (shelf.root / "VERSION").read_bytes() == b"1\n"
 
 
+@pytest.mark.parametrize("name", ["refs", "blobs", "tmp"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"")
+
+    with pytest.raises(CacheError, match=f"{name}.* cannot be a folder"):
+        Layout(str(tmp_path)).create()
+
+
 def test_a_file_in_the_place_of_the_cache_cannot_be_read(tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
 

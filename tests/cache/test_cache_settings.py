@@ -49,7 +49,7 @@ def test_a_size_is_a_number_and_a_unit(text: str, size: int):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1", "1PB", "1 2", "ten", "1e9", "0x10"])
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1PB", "1 2", "ten", "1e9", "0x10", "9" * 400, f"{'9' * 400}GB"])
 def test_what_is_no_size_is_refused_by_the_name_of_what_was_set(text: str):
     with pytest.raises(InvalidInput, match="quota cannot be"):
         parse_size(text, name="quota")

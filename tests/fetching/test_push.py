@@ -137,3 +137,14 @@ def test_the_filesystem_is_that_of_the_uri(folder: MakeFolder, store: str):
 def test_an_unknown_scheme_is_refused(call: Callable[[str], object]):
     with pytest.raises(UnknownScheme):
         call("nothing://here")
+
+
+@pytest.mark.parametrize("source", ["", "a\0b"])
+def test_what_is_no_path_is_not_pushed(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tmp_path.joinpath("mine").touch()
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidInput, match="is no path"):
+        modelreg.push(source, tmp_path / "store")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -92,6 +92,38 @@ def test_a_link_out_of_a_claim_is_refused(tmp_path: Path) -> None:
         listed("pvc://claim/out/secret", settings)
 
 
+@needs_links
+@pytest.mark.parametrize("target", ["secret", "."])
+def test_a_link_out_of_a_claim_is_refused_wherever_it_lies_in_a_folder(tmp_path: Path, target: str) -> None:
+    model = tmp_path / "pvc/claim/model"
+    model.mkdir(parents=True)
+    (tmp_path / "secret").touch()
+    (model / "weights").touch()
+    (model / "out").symlink_to(tmp_path / target)
+
+    with pytest.raises(AccessDenied, match=r"by a link, at .*out"):
+        listed("pvc://claim/model", StorageSettings(pvc_root=str(tmp_path / "pvc")))
+
+
+@needs_links
+def test_a_link_inside_a_claim_is_followed(tmp_path: Path) -> None:
+    model = tmp_path / "pvc/claim/model"
+    model.mkdir(parents=True)
+    (tmp_path / "pvc/claim/blob").write_bytes(b"1234")
+    (model / "weights").symlink_to("../blob")
+
+    assert listed("pvc://claim/model", StorageSettings(pvc_root=str(tmp_path / "pvc")))
+
+
+@needs_links
+def test_a_link_of_a_claim_to_itself_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pvc/claim").mkdir(parents=True)
+    (tmp_path / "pvc/claim/loop").symlink_to("loop")
+
+    with pytest.raises(StorageError):
+        listed("pvc://claim/loop", StorageSettings(pvc_root=str(tmp_path / "pvc")))
+
+
 def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"new")
     (tmp_path / "target").write_bytes(b"old")

@@ -124,9 +124,15 @@ class ClaimBackend(LocalBackend):
         """
         claim = Path(self.settings.pvc_root, uri.bucket)
         path = claim / uri.path
-        if not path.resolve().is_relative_to(claim.resolve()):
+        if not _is_inside(path, claim):
             raise AccessDenied(f"{uri.normalised} leads out of its volume claim by a link")
         return path
+
+    def _listed_file(self, path: Path, root: Path) -> Listed:
+        # Who may write to a claim could otherwise have others read what lies beside it, by links.
+        if not _is_inside(path, Path(self.settings.pvc_root, self.uri.bucket)):
+            raise AccessDenied(f"{self.uri.normalised} leads out of its volume claim by a link, at {path}")
+        return super()._listed_file(path, root)
 
     def _write(self, location: str, source: BinaryIO, size: int, sha256: str | None) -> None:
         claim = Path(self.settings.pvc_root, self.uri.bucket)
@@ -137,6 +143,11 @@ class ClaimBackend(LocalBackend):
                 next_step="mount the claim there, or name the folder of all claims in MODELREG_PVC_ROOT",
             )
         super()._write(location, source, size, sha256)
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    # Not Path.resolve, which fails in its own way on a link that leads to itself.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _identity(found: os.stat_result) -> str:
