@@ -31,6 +31,7 @@ import modelreg
 
 registry = modelreg.ModelRegistry(author="ann")
 Path("model").mkdir()
+Path("claims/models").mkdir(parents=True)
 for version, rate in (("1.0.0", 0.1), ("1.1.0", 0.01)):
     Path("model/weights.json").write_text(f"[{rate}, 0.7]")
     with registry.start_experiment_run("training", run_name=f"rate-{rate}") as run:
