@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelreg.cli.connect import open_registry, registry_option, select
+from modelreg.cli.connect import found_version, open_registry, registry_option, select
 from modelreg.cli.output import Group, Output
 
 _COLUMNS = ("id", "artifact_type", "name", "uri", "state", "create_time_since_epoch")
@@ -36,6 +36,8 @@ def list_artifacts(
 ) -> None:
     """List the artifacts of VERSION of MODEL, or all."""
     with open_registry(registry_url) as registry:
+        if model is not None and version is not None:
+            found_version(registry, model, version)
         pager = registry.get_artifacts(model, version, artifact_type=artifact_type)
         output.table(select(pager, query=query, limit=limit, show_all=True), _COLUMNS, empty="no artifacts")
 

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from modelreg.registry import ModelRegistry
+    from modelreg.types.models import ModelVersion
     from modelreg.types.pager import Pager
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,6 +99,28 @@ def found(resource: T | None, what: str, *, listed_by: str) -> T:
 
         raise NotFound(f"there is no {what}", next_step=f"'modelreg {listed_by}' lists what there is")
     return resource
+
+
+def found_version(registry: ModelRegistry, model: str, version: str) -> ModelVersion:
+    """Return a version of a model.
+
+    Raises:
+        NotFound: There is no such model or version; the next step is a command.
+    """
+    check_model(registry, model)
+    listed_by = f"versions list {model} --all"
+    return found(
+        registry.get_model_version(model, version), f"version {version!r} of model {model!r}", listed_by=listed_by
+    )
+
+
+def check_model(registry: ModelRegistry, name: str) -> None:
+    """Check that there is a model of that name.
+
+    Raises:
+        NotFound: There is none; the next step is a command.
+    """
+    found(registry.get_registered_model(name), f"model {name!r}", listed_by="models list --all")
 
 
 def parse_properties(pairs: Iterable[str]) -> dict[str, bool | int | float | str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from modelreg.cli.connect import empty, found, listing_options, open_registry, registry_option, select
+from modelreg.cli.connect import (
+    check_model,
+    empty,
+    found_version,
+    listing_options,
+    open_registry,
+    registry_option,
+    select,
+)
 from modelreg.cli.output import Group, Output, plain
-
-if TYPE_CHECKING:
-    from modelreg.registry import ModelRegistry
-    from modelreg.types import ModelVersion
 
 _COLUMNS = ("name", "state", "author", "description", "create_time_since_epoch")
 _ARTIFACT_COLUMNS = ("id", "artifact_type", "name", "uri", "state")
@@ -32,6 +34,7 @@ def list_versions(
 ) -> None:
     """List the versions of MODEL."""
     with open_registry(registry_url) as registry:
+        check_model(registry, model)
         pager = registry.get_model_versions(model)
         output.table(
             select(pager, query=query, limit=limit, show_all=show_all), _COLUMNS, empty=empty("versions", query)
@@ -46,7 +49,7 @@ def list_versions(
 def show(output: Output, *, model: str, version: str, registry_url: str | None) -> None:
     """Show VERSION of MODEL and its artifacts."""
     with open_registry(registry_url) as registry:
-        resource = _find(registry, model, version)
+        resource = found_version(registry, model, version)
         artifacts = list(registry.get_artifacts(model, version))
     if output.as_json:
         output.record({**plain(resource), "artifacts": artifacts})
@@ -64,7 +67,7 @@ def show(output: Output, *, model: str, version: str, registry_url: str | None) 
 def archive(output: Output, *, model: str, version: str, registry_url: str | None) -> None:
     """Archive VERSION of MODEL: listings hide it, nothing is lost."""
     with open_registry(registry_url) as registry:
-        output.done(f"archived {model} {version}", registry.archive(_find(registry, model, version)))
+        output.done(f"archived {model} {version}", registry.archive(found_version(registry, model, version)))
 
 
 @versions.command()
@@ -75,7 +78,7 @@ def archive(output: Output, *, model: str, version: str, registry_url: str | Non
 def restore(output: Output, *, model: str, version: str, registry_url: str | None) -> None:
     """Restore an archived VERSION of MODEL."""
     with open_registry(registry_url) as registry:
-        output.done(f"restored {model} {version}", registry.restore(_find(registry, model, version)))
+        output.done(f"restored {model} {version}", registry.restore(found_version(registry, model, version)))
 
 
 @versions.command()
@@ -87,13 +90,8 @@ def restore(output: Output, *, model: str, version: str, registry_url: str | Non
 def delete(output: Output, *, model: str, version: str, yes: bool, registry_url: str | None) -> None:
     """Delete VERSION of MODEL with its artifacts, for good; the files they point to stay."""
     with open_registry(registry_url) as registry:
-        resource = _find(registry, model, version)
+        resource = found_version(registry, model, version)
         if not yes:
             click.confirm(f"Delete version {version} of model {model}?", abort=True, err=True)
         registry.delete(resource)
         output.done(f"deleted {model} {version}", {"deleted": resource})
-
-
-def _find(registry: ModelRegistry, model: str, version: str) -> ModelVersion:
-    resource = registry.get_model_version(model, version)
-    return found(resource, f"version {version!r} of model {model!r}", listed_by=f"versions list {model} --all")

@@ -281,6 +281,10 @@ class Info:
         self._registry.check()
         send(resp, '{"status":"ready"}')
 
+    # Load balancers and monitors ask so; falcon leaves the body out.
+    on_head_live = on_get_live
+    on_head_ready = on_get_ready
+
 
 def send(resp: falcon.Response, text: str, status: HTTPStatus = HTTPStatus.OK) -> None:
     """Answer with JSON text."""

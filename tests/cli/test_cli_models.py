@@ -245,3 +245,26 @@ def test_a_hostile_name_does_not_reach_the_terminal(modelreg_cli: Cli, registry:
 
 def test_a_listing_that_nothing_matches_says_so(modelreg_cli: Cli) -> None:
     assert modelreg_cli("models", "list", "--filter", "name = 'absent'").stderr == "no models match\n"
+
+
+NOBODY = "there is no model 'nobody' ('modelreg models list --all' lists what there is)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("versions", "list", "nobody"), NOBODY),
+        (("versions", "show", "nobody", "1"), NOBODY),
+        (("artifacts", "list", "nobody", "1"), NOBODY),
+        (
+            ("artifacts", "list", "fraud", "absent"),
+            "there is no version 'absent' of model 'fraud' ('modelreg versions list fraud --all' lists what there is)",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told_with_the_command_that_lists_what_is(
+    modelreg_cli: Cli, registry: ModelRegistry, arguments: tuple[str, ...], error: str
+) -> None:
+    result = modelreg_cli(*arguments)
+
+    assert (result.exit_code, result.stderr) == (1, f"modelreg: {error}\n")

@@ -29,8 +29,8 @@ class Asker:
     def own(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         return self._send(method, ADDITIONS + path, body, None, {})
 
-    def at(self, path: str) -> tuple[int, Any]:
-        return self._send("GET", path, None, None, {})
+    def at(self, path: str, method: str = "GET") -> tuple[int, Any]:
+        return self._send(method, path, None, None, {})
 
     def made(self, path: str, **body: Any) -> str:
         """Make a resource and return its id."""

@@ -150,6 +150,7 @@ def test_a_run_cannot_end_before_it_starts(ask: Any) -> None:
 def test_the_registry_tells_what_it_is_and_that_it_works(ask: Any) -> None:
     assert ask.own("GET", "/info")[1]["name"] == "modelreg"
     assert ask.at("/livez")[0] == ask.at("/readyz")[0] == 200
+    assert [ask.at(path, method="HEAD") for path in ("/livez", "/readyz")] == [(200, None), (200, None)]
 
 
 def test_the_published_document_names_each_operation_once_and_every_reference_leads_somewhere(ask: Any) -> None:
