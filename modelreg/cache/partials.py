@@ -89,7 +89,8 @@ class Partials:
         """Note that one file is complete; it will not be moved again if this fetch is cut off."""
         if self._journal is None:
             flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-            self._journal = os.open(self._journal_path, flags, 0o666)
+            with files.translated(self._layout.root):
+                self._journal = os.open(self._journal_path, flags, 0o666)
         os.write(self._journal, source_line(source))
 
     @property

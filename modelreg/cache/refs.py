@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from modelreg.cache import files
 from modelreg.cache.layout import FORMAT_VERSION, Layout
 from modelreg.cache.manifests import is_plain_path, is_sha256
+from modelreg.exceptions import CacheError
 
 # A line for each field, for people; an indent would be the same, and is not encoded in C.
 _encode = json.JSONEncoder(separators=(",\n ", ": ")).encode
@@ -133,11 +134,20 @@ class Refs:
                 yield key, ref
 
     def keys(self) -> list[str]:
-        """Return the keys of all answers, damaged ones included."""
+        """Return the keys of all answers, damaged ones included.
+
+        Raises:
+            CacheError: The folder of answers cannot be read.
+        """
         try:
             names = os.listdir(self._layout.refs)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise CacheError(
+                f"the cache {self._layout.root} cannot be read: {error.strerror}",
+                next_step="set MODELREG_CACHE_DIR to a folder that you may read",
+            ) from error
         keys = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(key for key in keys if is_sha256(key))
 

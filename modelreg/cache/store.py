@@ -146,7 +146,7 @@ class Cache:
         Args:
             key: What it answers.
             ref: The answer.
-            optional: Only times have changed: a cache that cannot be written does without.
+            optional: Only times have changed, or another key has it: a cache that cannot be written does without.
 
         Raises:
             CacheError: The cache cannot be written.

@@ -65,10 +65,11 @@ def _copying(ref: Ref, root: str, target: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, CacheFull):
             raise
-        if isinstance(error, FileNotFoundError) and str(error.filename or "").startswith(root):
-            raise CacheError(
-                f"{ref.uri} disappeared from the cache while it was copied", next_step="fetch it again"
-            ) from error
+        if str(error.filename or "").startswith(root):
+            gone = isinstance(error, FileNotFoundError)
+            problem = "disappeared from the cache while it was copied" if gone else "cannot be read in the cache"
+            next_step = "fetch it again" if gone else f"see who may read {error.filename}"
+            raise CacheError(f"{ref.uri} {problem}: {error.strerror}", next_step=next_step) from error
         if files.is_full(error):
             raise CacheFull(f"no space is left for the copy {target}", next_step="choose another disk") from error
         raise CacheError(

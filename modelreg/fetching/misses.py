@@ -136,7 +136,8 @@ class Fetcher(NamedTuple):
             ref = fetcher.bring(cache, inner, digest=wanted, force=force, progress=progress)
         now = self.clock()
         outer = ref._replace(uri=question.uri.normalised, identity=found.identity, immutable=False, checked=now)
-        cache.file(question.key, outer)
+        # What it stands for is filed already: a cache that cannot be written has the answer all the same.
+        cache.file(question.key, outer, optional=True)
         return outer
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,11 @@ import pytest
 
 import modelreg
 from modelreg.cache import stamps
-from modelreg.cache.refs import load_sources
+from modelreg.cache.layout import Layout
+from modelreg.cache.partials import Partials
+from modelreg.cache.refs import SourceFile, load_sources
 from modelreg.cli.main import main
+from modelreg.exceptions import CacheError
 from modelreg.fetching.hits import open_cache
 
 FILES = ("refs/*.json", "refs/*.files", "manifests/sha256/*.json", "trees/sha256/*.stat", "blobs/sha256/*/*")
@@ -138,3 +143,28 @@ def test_a_stamp_of_other_types_holds_for_nothing(tmp_path: Path, names: str):
     assert stamp is not None
     assert not stamps.holds(str(tmp_path), stamp)
     assert isinstance(stamp.records(), dict)
+
+
+def test_a_folder_of_answers_that_cannot_be_read_is_told(source: Path):
+    modelreg.fetch(source)
+    layout = open_cache().layout
+    shutil.rmtree(layout.refs)
+    Path(layout.refs).write_bytes(b"")
+
+    with pytest.raises(CacheError, match="cannot be read"):
+        open_cache().refs.keys()
+
+
+def test_a_journal_that_cannot_be_made_is_told(tmp_path: Path):
+    layout = Layout(str(tmp_path))
+    layout.create()
+    partials = Partials(layout, "0" * 64)
+    source = SourceFile("a", "id", "0" * 64, 1)
+
+    def refuse(path: str, *args: object):
+        raise OSError(errno.EACCES, "Permission denied", path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(CacheError, match="cannot be written"):
+            partials.note(source)

@@ -219,3 +219,14 @@ def test_a_manifest_that_is_gone_is_made_anew_for_a_copy(folder: MakeFolder, rea
         manifest.unlink()
 
     assert read_folder(modelreg.fetch(source, to=tmp_path / "copy")) == FILES
+
+
+def test_what_cannot_be_read_in_the_cache_is_told_of_the_cache(folder: MakeFolder, tmp_path: Path):
+    path = modelreg.fetch(folder(FILES))
+    cache = open_cache()
+    [(_, ref)] = cache.refs
+    (path / "empty").unlink()
+    (path / "empty").mkdir()
+
+    with pytest.raises(CacheError, match=r"cannot be read in the cache: .*see who may read .*empty"):
+        copy_out(cache, ref, str(tmp_path / "copy"))

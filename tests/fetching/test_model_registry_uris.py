@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -122,6 +124,20 @@ def test_without_a_version_it_stands_for_the_newest_live_one(
     registry.archive(newest)
 
     assert read_folder(modelreg.fetch("model-registry://fraud")) == {"version": b"2"}
+
+
+def test_a_cache_that_cannot_be_written_answers_with_what_it_holds(
+    registry: ModelRegistry, folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+):
+    register(registry, "1", folder(FILES).as_uri())
+    path = modelreg.fetch("model-registry://fraud/1")
+
+    def refuse(source: str, target: str):
+        raise OSError(errno.EROFS, "Read-only file system", target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refuse)
+        assert modelreg.fetch("model-registry://fraud/1") == path
 
 
 def test_a_version_that_is_registered_later_is_the_next_answer(
