@@ -10,6 +10,7 @@ import requests
 from urllib3.exceptions import (
     ConnectTimeoutError,
     IncompleteRead,
+    LocationValueError,
     NameResolutionError,
     NewConnectionError,
     ReadTimeoutError,
@@ -49,9 +50,18 @@ _BY_STATUS: dict[int, tuple[type[RegistryError], str]] = {
 _GATEWAY_TROUBLE = frozenset({502, 503, 504})
 
 _LONGEST_MESSAGE = 500
+# Of a filter or a name of thousands of characters the beginning tells which request it was.
+_LONGEST_URL = 500
 _FIELD = re.compile(r"\bfield:?\s+['\"`]?([A-Za-z][A-Za-z0-9_]*)")
 _TAKEN = re.compile(r"already exists|duplicate|unique|is taken", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
+# What is raised for an address or a header that cannot be sent; urllib3's is for a host that no name server can know.
+_UNSENDABLE = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+    LocationValueError,
+    UnicodeError,
+)
 # JSON that is nested too deep to be read is as bad as none.
 _NOT_JSON = (ValueError, RecursionError)
 
@@ -113,8 +123,8 @@ def from_exception(error: Exception, *, method: str, url: str) -> ModelRegError:
         method: HTTP method of the request.
         url: URL of the request; it is redacted.
     """
-    where = f"{method} {redact_url(url)}"
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader, UnicodeError)):
+    where = f"{method} {_shown(url)}"
+    if isinstance(error, _UNSENDABLE):
         return InvalidInput(f"{where}: {redact_text(str(error))}", next_step="check the address and the token")
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return ServerError("the address redirects in a circle", method=method, url=redact_url(url))
@@ -198,9 +208,14 @@ def _of_answer(kind: type[E], response: requests.Response, message: str, next_st
         message,
         status=response.status_code,
         method=response.request.method,
-        url=redact_url(response.request.url or ""),
+        url=_shown(response.request.url or ""),
         next_step=next_step,
     )
+
+
+def _shown(url: str) -> str:
+    redacted = redact_url(url)
+    return redacted if len(redacted) <= _LONGEST_URL else f"{redacted[:_LONGEST_URL]}..."
 
 
 def _text(response: requests.Response, secret: str | None) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.exceptions import LocationValueError
 
 from modelreg._version import __version__
 from modelreg.exceptions import InvalidInput, StoreError
@@ -181,7 +182,7 @@ class RegistrySession:
             request = requests.PreparedRequest()
             request.prepare(method=method, url=url, headers=headers, data=content)
             response = self._pool().send(request, timeout=self._timeout, stream=True, **self._options)
-        except (requests.RequestException, UnicodeError) as error:
+        except (requests.RequestException, LocationValueError, UnicodeError) as error:
             raise from_exception(error, method=method, url=url) from shown_cause(error)
         with response:
             return _read_whole(response)

@@ -19,7 +19,7 @@ import requests
 import responses
 
 from modelreg._version import __version__
-from modelreg.exceptions import ModelRegError, ServerError, StoreError, TimedOut, Unreachable
+from modelreg.exceptions import InvalidInput, ModelRegError, ServerError, StoreError, TimedOut, Unreachable
 from modelreg.http.auth import FixedToken
 from modelreg.http.retry import RetryPolicy
 from modelreg.http.session import RegistrySession
@@ -384,3 +384,19 @@ def outcome(ask: Callable[[], Any]) -> str:
         return repr(ask())
     except ModelRegError as error:
         return "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+
+
+@pytest.mark.parametrize("host", ["registry..test", f"{'a' * 64}.test"])
+def test_a_host_that_no_name_server_can_know_is_told_as_a_wrong_address(host: str) -> None:
+    with RegistrySession(f"http://{host}") as session, pytest.raises(InvalidInput, match="check the address"):
+        session.get("/")
+
+
+def test_of_a_request_with_a_long_filter_an_error_shows_the_beginning(connect: Connect) -> None:
+    session = connect("http://127.0.0.1:9", retry=ONCE)
+
+    with pytest.raises(Unreachable) as caught:
+        session.get("/models", {"filterQuery": "x" * 10_000})
+
+    assert "GET http://127.0.0.1:9/models?filterQuery=xxx" in str(caught.value)
+    assert len(str(caught.value)) < 1000
