@@ -179,6 +179,8 @@ def inference_route(path: str) -> Route | None:
         >>> inference_route("/v2/models/iris/versions/2/infer"), inference_route("/v1/models/iris:predict")
         (('infer', 'iris', '2'), ('predict', 'iris', None))
     """
+    # As for the other routes, a slash at the end means nothing.
+    path = path.removesuffix("/")
     if path.startswith(_V2):
         if not path.endswith("/infer"):
             return None

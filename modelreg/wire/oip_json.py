@@ -78,11 +78,13 @@ def read_request(
     Raises:
         InvalidInput: They are no such request, or a tensor does not fit; the message names it.
     """
+    parameters = _parameters(document, "the request", InvalidInput)
+    _check_boolean(parameters, "binary_data_output", "the request")
     return InferRequest(
         model_name,
         _tensors(document, "inputs", binary, InferInput, InvalidInput),
         _text(document, "id", InvalidInput),
-        parameters=_parameters(document, "the request", InvalidInput),
+        parameters=parameters,
         request_outputs=_requested(document),
         model_version=model_version,
     )
@@ -333,10 +335,14 @@ def _requested(document: dict[str, Any]) -> list[RequestedOutput] | None:
         if not isinstance(fields, dict) or type(fields.get("name")) is not str:
             raise InvalidInput(f"{place} has no name")
         parameters = _parameters(fields, place, InvalidInput)
-        if parameters and not isinstance(parameters.get("binary_data", False), bool):
-            raise InvalidInput(f"{place}, {fields['name']!r:.100}, has a binary_data that is not a boolean")
+        _check_boolean(parameters, "binary_data", f"{place}, {fields['name']!r:.100},")
         requested.append(RequestedOutput(fields["name"], parameters))
     return requested or None
+
+
+def _check_boolean(parameters: dict[str, Any] | None, name: str, place: str) -> None:
+    if parameters and not isinstance(parameters.get(name, False), bool):
+        raise InvalidInput(f"{place} has a {name} that is not a boolean")
 
 
 def _text(document: dict[str, Any], key: str, error: type[ModelRegError]) -> str | None:

@@ -245,6 +245,7 @@ def test_a_header_of_the_model_that_http_cannot_carry_is_its_failure(dataplane: 
         ("/v2/models/größe/infer", "größe", None),
         ("/v2/models/a%2Fb/infer", "a/b", None),
         ("/v2/models/m/versions/1.0-rc/infer", "m", "1.0-rc"),
+        ("/v2/models/m/infer/", "m", None),
     ],
 )
 def test_names_are_read_as_urls_write_them(path: str, name: str, version: str | None) -> None:

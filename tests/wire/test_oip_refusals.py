@@ -110,6 +110,12 @@ def test_deep_nesting_is_refused(depth: int):
         oip_json.decode_request(body.encode(), model_name="m")
 
 
+@pytest.mark.parametrize("value", ["yes", 1, []])
+def test_a_form_of_all_outputs_that_is_no_boolean_is_refused(value: object):
+    with pytest.raises(InvalidInput, match="the request has a binary_data_output that is not a boolean"):
+        decode({"inputs": [], "parameters": {"binary_data_output": value}})
+
+
 @pytest.mark.parametrize("length", [-1, 10**9])
 def test_a_header_length_beyond_the_body_is_refused(length: int):
     with pytest.raises(InvalidInput, match=f"the JSON has {length} bytes, by the header"):
