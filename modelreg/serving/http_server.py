@@ -32,7 +32,7 @@ _CONNECTIONS = 16_384
 #: Threads without work end after so many seconds.
 _IDLE_S = 30
 # How long to wait for threads that have nothing more to do to end, and between two looks at whether they have.
-_ENDING_S, _LOOK_S = 5.0, 0.001
+_ENDING_S, _LOOK_S = 30.0, 0.001
 
 _WSGI = {
     "SCRIPT_NAME": "",
