@@ -19,6 +19,8 @@ from modelreg.exceptions import CacheError, CacheFull
 _BINARY = getattr(os, "O_BINARY", 0)
 # What is no file, such as a pipe, must not be waited for.
 _READING = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
+# A file lies where a folder belongs, or a link that leads nowhere.
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.ELOOP})
 # Something else than a file that this process may read lies there.
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 _CHUNK = 1 << 20
@@ -39,7 +41,7 @@ def translated(root: str) -> Iterator[None]:
 
     Raises:
         CacheFull: No space, or no quota of the file system, is left.
-        CacheError: The cache cannot be written.
+        CacheError: The cache cannot be written, or something that is not its own is in its way.
     """
     try:
         yield
@@ -55,6 +57,11 @@ def translated(root: str) -> Iterator[None]:
             raise CacheError(
                 f"the cache {root} cannot be written: {error.strerror}",
                 next_step="set MODELREG_CACHE_DIR to a folder that you may write",
+            ) from error
+        if error.errno in _IN_THE_WAY and _is_about(error, root):
+            raise CacheError(
+                f"{error.filename2 or error.filename} does not belong into the cache {root}: {error.strerror}",
+                next_step="remove it; the next fetch makes what belongs there",
             ) from error
         raise
 

@@ -168,3 +168,14 @@ def test_a_journal_that_cannot_be_made_is_told(tmp_path: Path):
         patched.setattr(os, "open", refuse)
         with pytest.raises(CacheError, match="cannot be written"):
             partials.note(source)
+
+
+def test_a_file_in_place_of_the_folder_of_trees_is_named(source: Path):
+    modelreg.fetch(source)
+    trees = Path(open_cache().layout.trees)
+    shutil.rmtree(trees)
+    trees.write_bytes(b"")
+
+    for offline in (True, False):
+        with pytest.raises(CacheError, match=r"trees.sha256.* does not belong into the cache|cannot be a folder"):
+            modelreg.fetch(source, offline=offline)
