@@ -44,8 +44,11 @@ def serve(output: Output, *, db: str | None, host: str, port: int, workers: int,
     from modelreg.embedded.server import serve as serve_registry
 
     address = db or str(RegistrySettings.from_env().database)
-    output.note(f"serving the registry on http://{host}:{port}; stop it with Ctrl-C")
-    serve_registry(address, host=host, port=port, workers=workers, token_file=token_file)
+
+    def tell() -> None:
+        output.note(f"serving the registry on http://{host}:{port}; stop it with Ctrl-C")
+
+    serve_registry(address, host=host, port=port, workers=workers, token_file=token_file, starting=tell)
 
 
 @registry.command()

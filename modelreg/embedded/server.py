@@ -106,6 +106,7 @@ def serve(
     port: int = 8080,
     workers: int = 1,
     token_file: str | os.PathLike[str] | None = None,
+    starting: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve the registry over HTTP until SIGTERM or SIGINT; requests under way are ended first.
 
@@ -115,6 +116,7 @@ def serve(
         port: Port to listen on.
         workers: How many processes serve.
         token_file: File of bearer tokens, one a line; requests without one of them are refused. ``None``: all may.
+        starting: Called once the database and the tokens are known to be good.
 
     Raises:
         InvalidInput: ``db`` is no registry's address, or the token file cannot be used.
@@ -123,6 +125,7 @@ def serve(
     """
     tokens = None if token_file is None else os.fspath(token_file)
     _try_app(db, tokens)
+    starting()
     from granian import Granian
     from granian.constants import Interfaces
     from granian.log import LogLevels

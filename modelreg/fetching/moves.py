@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from modelreg.exceptions import InvalidInput
+from modelreg.exceptions import InvalidInput, UnknownScheme
 from modelreg.fetching.hits import fetch
+from modelreg.fetching.questions import SCHEME
 from modelreg.storage.uri import parse_uri
 
 if TYPE_CHECKING:
     from modelreg.fetching.progress import ProgressOption
     from modelreg.storage.backends import Backend
     from modelreg.storage.model import PushResult
+    from modelreg.storage.uri import StorageURI
     from modelreg.storageconfig import StorageSettings
 
 
@@ -56,7 +58,7 @@ def push(
     from modelreg.storage.model import PushResult
     from modelreg.storage.uploading import check_free, upload
 
-    parsed = parse_uri(uri)
+    parsed = _storage_uri(uri)
     with open_backend(parsed, settings=settings) as backend, shown(progress, parsed.normalised) as told:
         if exclusive:
             check_free(backend, source)
@@ -81,7 +83,7 @@ def open(uri: str | os.PathLike[str], mode: str = "rb", **options: Any) -> Any: 
     """
     from modelreg.storage.backends import open_backend
 
-    backend = open_backend(parse_uri(uri))
+    backend = open_backend(_storage_uri(uri))
     files, path = backend.filesystem(), backend.filesystem_path()
     try:
         file = files.open(path, mode, **options)
@@ -116,7 +118,18 @@ def filesystem(uri: str | os.PathLike[str]) -> Any:
     """
     from modelreg.storage.backends import open_backend
 
-    return open_backend(parse_uri(uri)).filesystem()
+    return open_backend(_storage_uri(uri)).filesystem()
+
+
+def _storage_uri(uri: str | os.PathLike[str]) -> StorageURI:
+    parsed = parse_uri(uri)
+    if parsed.scheme == SCHEME:
+        raise UnknownScheme(
+            f"{parsed.normalised} stands for a registered version, not for a place in a storage",
+            next_step="fetch it, which compares its files with what was registered; "
+            "ModelRegistry.upload_artifact_and_register_model makes one",
+        )
+    return parsed
 
 
 class Storage:

@@ -100,6 +100,14 @@ def test_a_server_is_not_started_with_wrong_options(modelreg_cli: Cli, options: 
     assert modelreg_cli("registry", "serve", *options).exit_code == 2
 
 
+def test_a_server_whose_database_cannot_be_used_does_not_say_that_it_serves(modelreg_cli: Cli, tmp_path: Path) -> None:
+    result = modelreg_cli("registry", "serve", "--db", f"bogus://{tmp_path}")
+
+    assert result.exit_code == 2
+    assert "bogus" in result.stderr
+    assert "serving" not in result.stderr
+
+
 def test_an_export_into_a_folder_that_is_not_there_names_it(modelreg_cli: Cli, tmp_path: Path) -> None:
     result = modelreg_cli("registry", "export", str(tmp_path / "nowhere" / "all.jsonl"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from collections.abc import Callable
@@ -137,6 +138,12 @@ def test_the_filesystem_is_that_of_the_uri(folder: MakeFolder, store: str):
 def test_an_unknown_scheme_is_refused(call: Callable[[str], object]):
     with pytest.raises(UnknownScheme):
         call("nothing://here")
+
+
+@pytest.mark.parametrize("call", [modelreg.open, modelreg.filesystem, functools.partial(modelreg.push, __file__)])
+def test_a_registered_version_is_no_place_in_a_storage(call: Callable[[str], object]):
+    with pytest.raises(UnknownScheme, match=r"stands for a registered version.*fetch it"):
+        call("model-registry://fraud/1.0.0")
 
 
 @pytest.mark.parametrize("source", ["", "a\0b"])
