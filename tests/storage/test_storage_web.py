@@ -334,8 +334,13 @@ def test_silence_is_given_up(serve: Serve, tmp_path: Path) -> None:
 def test_nobody_there_is_said(tmp_path: Path) -> None:
     settings = StorageSettings(transfer=FAST)
 
-    with open_backend("http://127.0.0.1:9/m.bin", settings=settings) as backend, pytest.raises(StorageUnreachable):
+    with (
+        open_backend("http://127.0.0.1:9/m.bin", settings=settings) as backend,
+        pytest.raises(StorageUnreachable, match="Failed to establish a new connection") as refused,
+    ):
         backend.snapshot()
+
+    assert "retries" not in str(refused.value)
 
 
 def test_headers_go_to_their_host(serve: Serve, tmp_path: Path) -> None:

@@ -87,11 +87,17 @@ def unsafe_key(what: str, error: Exception) -> UnsafeName:
 
 
 def quoted(error: BaseException) -> str:
-    """Return the first lines of what ``error`` says, redacted and cut."""
+    """Return the first lines of what ``error`` says, or the error that it wraps, redacted and cut."""
     # What obstore adds for its own developers fills a screen.
-    told = str(error).partition("Debug source:")[0]
+    told = str(_innermost(error)).partition("Debug source:")[0]
     text = " ".join(redact_text(told).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error that the ones of requests and urllib3 are about: theirs tell of pools and retries."""
+    inner = getattr(error, "reason", None) or next(iter(error.args), None)
+    return _innermost(inner) if isinstance(inner, BaseException) else error
 
 
 def without(secrets: Collection[str], error: ModelRegError) -> ModelRegError:
