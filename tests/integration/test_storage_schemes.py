@@ -80,6 +80,7 @@ class TestPVC(StorageContract):
     @pytest.fixture
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         monkeypatch.setenv("MODELREG_PVC_ROOT", str(tmp_path / "pvc"))
+        (tmp_path / "pvc/claim").mkdir(parents=True)
         return local_place(tmp_path / "pvc/claim/folder", "pvc://claim/folder")
 
 
