@@ -33,12 +33,13 @@ TO_PLAIN_HTTP = "--dest-tls-verify=false"
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Path:
+def layout(tmp_path: Path, bucket_name: str) -> Path:
     """A folder with an image for two platforms, of a base's layer and a model's, as tools lay it out."""
     folder = tmp_path / "layout"
+    # Each test has layers of its own: in place of one that it has copied before, skopeo takes what it made of that.
     base, model = (
-        archive({"etc/passwd": b"root", "models/old": b"of the base"}),
-        archive({**MODEL, "models/.wh.old": b""}),
+        archive({"etc/passwd": bucket_name.encode(), "models/old": b"of the base"}),
+        archive({**MODEL, "models/.wh.old": b"", "of": bucket_name.encode()}),
     )
     manifests = [image(folder, machine, base, model) for machine in ("amd64", "arm64")]
     index = json.dumps({"schemaVersion": 2, "mediaType": f"{MEDIA}.index.v1+json", "manifests": manifests}).encode()
@@ -55,7 +56,9 @@ def archive(files: dict[str, bytes]) -> bytes:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+        # The two blocks that end an archive, without the filling up to 10 KiB that skopeo's zstd:chunked leaves out.
+        end = archive.offset + 2 * tarfile.BLOCKSIZE
+    return buffer.getvalue()[:end]
 
 
 def image(folder: Path, machine: str, *layers: bytes) -> dict[str, Any]:
