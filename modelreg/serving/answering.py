@@ -133,16 +133,12 @@ class Answering:
             served.release()
             raise
 
-        def ended() -> None:
-            gate.leave()
-            served.release()
-
-        if call.deadline is None:
-            try:
-                return run(way.handlers, call, self._loop)
-            finally:
-                ended()
-        return self._run_until(call.deadline, way.handlers, call, ended)
+        if call.deadline is not None:
+            return self._run_until(call.deadline, way.handlers, call, ended=partial(_end_use, served, gate))
+        try:
+            return run(way.handlers, call, self._loop)
+        finally:
+            _end_use(served, gate)
 
     def _enter(self, gate: Gate, call: Call) -> None:
         timeout_s = call.timeout_s
@@ -197,6 +193,11 @@ class Answering:
         )
         handlers = attrs.evolve(served.handlers, predict=batcher.predict, asynchronous=False)
         return _Way(handlers, BatchGate(self._admission), turns)
+
+
+def _end_use(served: Served, gate: Gate) -> None:
+    gate.leave()
+    served.release()
 
 
 def explained(error: Exception, call: Call) -> ModelRegError:

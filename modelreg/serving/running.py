@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from time import perf_counter
 from typing import Any, cast
 
@@ -86,6 +87,23 @@ class Handlers:
     postprocess: Handler | None
     explain: Handler
     asynchronous: bool
+
+    def phases(self, call: Call) -> tuple[tuple[str, Handler], ...]:
+        """Return the handlers that a request goes through, each with its name."""
+        return self._explaining if call.explain else self._predicting
+
+    @cached_property
+    def _predicting(self) -> tuple[tuple[str, Handler], ...]:
+        return self._around(("predict", self.predict))
+
+    @cached_property
+    def _explaining(self) -> tuple[tuple[str, Handler], ...]:
+        return self._around(("explain", self.explain))
+
+    def _around(self, answering: tuple[str, Handler]) -> tuple[tuple[str, Handler], ...]:
+        before = () if self.preprocess is None else (("preprocess", self.preprocess),)
+        after = () if self.postprocess is None else (("postprocess", self.postprocess),)
+        return (*before, answering, *after)
 
 
 def bind(model: Any) -> Handlers:
@@ -174,11 +192,13 @@ def run(handlers: Handlers, call: Call, loop: LoopThread) -> Any:
     if handlers.asynchronous:
         return loop.run(run_on_loop(handlers, call))
     value = call.payload
-    for phase, handler in _phases(handlers, call):
+    for phase, handler in handlers.phases(call):
         call.phase = phase
         begun = perf_counter()
         waited = call.waited
-        value = resolved(handler(value, call), loop)
+        value = handler(value, call)
+        if hasattr(value, "__await__"):
+            value = loop.run(_awaited(value))
         # Less what a batch let it wait.
         call.seconds[phase] = perf_counter() - begun - (call.waited - waited)
     return value
@@ -192,7 +212,7 @@ def resolved(value: Any, loop: LoopThread) -> Any:
 async def run_on_loop(handlers: Handlers, call: Call) -> Any:
     """Return what ``handlers`` make of ``call``, on the event loop that runs."""
     value = call.payload
-    for phase, handler in _phases(handlers, call):
+    for phase, handler in handlers.phases(call):
         call.phase = phase
         begun = perf_counter()
         value = handler(value, call)
@@ -200,15 +220,6 @@ async def run_on_loop(handlers: Handlers, call: Call) -> Any:
             value = await value
         call.seconds[phase] = perf_counter() - begun
     return value
-
-
-def _phases(handlers: Handlers, call: Call) -> list[tuple[str, Handler]]:
-    phases = [("explain", handlers.explain) if call.explain else ("predict", handlers.predict)]
-    if handlers.preprocess is not None:
-        phases.insert(0, ("preprocess", handlers.preprocess))
-    if handlers.postprocess is not None:
-        phases.append(("postprocess", handlers.postprocess))
-    return phases
 
 
 async def _awaited(value: Any) -> Any:

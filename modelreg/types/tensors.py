@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Parameters = dict[str, Any]
 
+# The numpy type of the data types whose elements are what arrays of it hold: BF16 has fewer bits, and BYTES no type.
+_EXACT = {datatype.name: datatype.dtype for datatype in DATATYPES.values() if datatype.name not in {"BF16", "BYTES"}}
+
 
 def _upper(text: str) -> str:
     return text.upper()
@@ -64,8 +67,10 @@ class Tensor:
     datatype: str = attrs.field(converter=_upper)
     _content: Any = attrs.field(default=None, alias="data", repr=False)
     parameters: Parameters | None = attrs.field(default=None, repr=False)
-    #: Whether the data is an array that stands for a list of numbers that was received.
-    _received: bool = attrs.field(default=False, init=False, repr=False)
+    #: Where the data is an array that stands for lists of numbers, their lengths, level by level.
+    _lists: Sequence[int] | None = attrs.field(default=None, init=False, repr=False)
+    #: Whether it is to be sent as one, too.
+    _sent_as_list: bool = attrs.field(default=False, init=False, repr=False)
 
     #: What a tensor is called in messages, and the error that it raises when its data is wrong.
     _kind: ClassVar[str]
@@ -94,12 +99,19 @@ class Tensor:
         """What was given as data; of a tensor that was received, the elements as a list, nested as they were sent."""
         if isinstance(self._content, (bytes, bytearray, memoryview)):
             return self.as_numpy().ravel().tolist()
-        return self._content.tolist() if self._received else self._content
+        if self._lists is None:
+            return self._content
+        lists = self._content.reshape(self._lists).tolist()
+        if self._sent_as_list:
+            # Whoever changes it means what is sent.
+            self.data = lists
+        return lists
 
     @data.setter
     def data(self, data: Any) -> None:
         self._content = data
-        self._received = False
+        self._lists = None
+        self._sent_as_list = False
 
     @property
     def is_raw(self) -> bool:
@@ -109,7 +121,7 @@ class Tensor:
     @property
     def is_list(self) -> bool:
         """Whether the data is a list."""
-        return isinstance(self._content, (list, tuple))
+        return self._sent_as_list or isinstance(self._content, (list, tuple))
 
     def as_numpy(self) -> Array:
         """The elements as an array of this shape and data type.
@@ -120,6 +132,14 @@ class Tensor:
             InvalidInput: The data does not fit the shape or the data type (of an input).
             InferenceError: The same of an output.
         """
+        content = self._content
+        # What is as it should be needs no further look: so are most tensors, each of which is asked for it repeatedly.
+        if (
+            type(content) is np.ndarray
+            and content.dtype is _EXACT.get(self.datatype)
+            and [*content.shape] == self.shape
+        ):
+            return content
         try:
             datatype = self._datatype()
             count = element_count(self.shape, datatype.itemsize)
@@ -171,16 +191,18 @@ class Tensor:
             raise self._error(f"{self._label} is {self.datatype}, and the array is of {array.dtype.name}")
         if array.shape != tuple(self.shape):
             raise self._error(f"{self._label} has the shape {list(self.shape)}, the array {array.shape}")
-        parameters = {k: v for k, v in (self.parameters or {}).items() if k != "binary_data_size"}
+        parameters = dict(self.parameters or ())
+        parameters.pop("binary_data_size", None)
         self.data = array
+        # A copy each time: what the caller does with the array afterwards is not to change the tensor.
         if binary_data:
-            # A copy: what the caller does with the array afterwards is not to change the tensor.
             self.data = bytes(self.as_raw())
             parameters["binary_data_size"] = len(self._content)
         elif self.datatype == "BYTES":
             self.data = self.as_string()
         else:
-            self.data = self.as_numpy().ravel().tolist()
+            self._content = self.as_numpy().copy()
+            self._lists, self._sent_as_list = (array.size,), True
         self.parameters = parameters or None
 
     def settle(self) -> None:
@@ -202,8 +224,8 @@ class Tensor:
         except Malformed as error:
             raise self._error(f"{self._label}: {error}") from error
         if datatype.family != "bytes":
-            self._content = array.reshape(dimensions)
-            self._received = True
+            self._content = array.reshape(self.shape)
+            self._lists = dimensions
 
     def receive(self, array: Array, dimensions: Sequence[int] | None = None) -> None:
         """Make numbers the data that were received as a list, after a check against the shape and the data type.
@@ -219,10 +241,10 @@ class Tensor:
         try:
             datatype = self._datatype()
             check_count(array.size, element_count(self.shape, datatype.itemsize))
-            self._content = cast(array, datatype).reshape(array.size if dimensions is None else dimensions)
+            self._content = cast(array, datatype).reshape(self.shape)
         except Malformed as error:
             raise self._error(f"{self._label}: {error}") from error
-        self._received = True
+        self._lists = (array.size,) if dimensions is None else dimensions
 
     @property
     def _label(self) -> str:

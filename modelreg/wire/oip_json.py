@@ -26,6 +26,7 @@ Body = bytes | bytearray | memoryview
 
 # How orjson writes the numbers that JSON cannot hold.
 _NULL = b"null"
+_NOTHING = memoryview(b"")
 
 
 @attrs.frozen
@@ -79,7 +80,8 @@ def read_request(
         InvalidInput: They are no such request, or a tensor does not fit; the message names it.
     """
     parameters = _parameters(document, "the request", InvalidInput)
-    _check_boolean(parameters, "binary_data_output", "the request")
+    if parameters:
+        _check_boolean(parameters, "binary_data_output", "the request")
     return InferRequest(
         model_name,
         _tensors(document, "inputs", binary, InferInput, InvalidInput),
@@ -239,7 +241,7 @@ def with_names_of_numbers(described: dict[str, Any]) -> dict[str, Any]:
 
 def _split(body: Body, header_length: int | None, error: type[ModelRegError]) -> tuple[dict[str, Any], memoryview]:
     """The document of a body, and the data that follows it."""
-    binary = memoryview(b"")
+    binary = _NOTHING
     if header_length is not None:
         if not 0 <= header_length <= len(body):
             raise error(f"the JSON has {header_length} bytes, by the header, and the body has {len(body)}")
@@ -269,7 +271,8 @@ def _tensors(
         tensors.append(tensor)
     if offset != len(binary):
         raise error(f"{len(binary) - offset} bytes follow the data of the last of the {key}")
-    check_names(tensors, error)
+    if len(tensors) > 1:
+        check_names(tensors, error)
     return tensors
 
 
@@ -335,13 +338,14 @@ def _requested(document: dict[str, Any]) -> list[RequestedOutput] | None:
         if not isinstance(fields, dict) or type(fields.get("name")) is not str:
             raise InvalidInput(f"{place} has no name")
         parameters = _parameters(fields, place, InvalidInput)
-        _check_boolean(parameters, "binary_data", f"{place}, {fields['name']!r:.100},")
+        if parameters:
+            _check_boolean(parameters, "binary_data", f"{place}, {fields['name']!r:.100},")
         requested.append(RequestedOutput(fields["name"], parameters))
     return requested or None
 
 
-def _check_boolean(parameters: dict[str, Any] | None, name: str, place: str) -> None:
-    if parameters and not isinstance(parameters.get(name, False), bool):
+def _check_boolean(parameters: dict[str, Any], name: str, place: str) -> None:
+    if not isinstance(parameters.get(name, False), bool):
         raise InvalidInput(f"{place} has a {name} that is not a boolean")
 
 

@@ -61,7 +61,12 @@ LARGE = pattern_bytes(40 * MIB)
 #: A small file, read whole.
 SMALL = pattern_bytes(300_000)
 
-_FETCH = "import sys, modelreg; print(modelreg.fetch(sys.argv[1]))"
+# Tests may run in the background of a shell, where interrupts are ignored, by those that they start as well.
+_FETCH = """
+import signal, sys, modelreg
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print(modelreg.fetch(sys.argv[1]))
+"""
 
 
 @attrs.frozen(kw_only=True)

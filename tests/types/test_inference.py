@@ -46,14 +46,43 @@ def test_setting_binary_data_tells_its_size_and_leaves_the_caller_s_parameters_a
     assert tensor.data == [1, 2]
 
 
-def test_data_that_was_set_does_not_follow_the_array():
+@pytest.mark.parametrize("binary", [True, False])
+def test_data_that_was_set_does_not_follow_the_array(binary: bool):
     array = np.zeros(2, "f4")
     tensor = InferInput("x", [2], "FP32")
-    tensor.set_data_from_numpy(array)
+    tensor.set_data_from_numpy(array, binary_data=binary)
 
     array[0] = 1
 
     assert tensor.as_numpy().tolist() == [0, 0]
+
+
+def test_an_array_set_as_a_list_is_a_flat_list_that_can_be_changed():
+    tensor = InferOutput("y", [1, 2], "FP32")
+    tensor.set_data_from_numpy(np.array([[1, 2]], "f4"), binary_data=False)
+    assert tensor.is_list
+
+    tensor.data[0] = 5.0
+
+    assert tensor.data == [5.0, 2.0]
+    assert tensor.as_numpy().tolist() == [[5.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "told"),
+    [
+        ([3], "FP32", "it has 2 elements where its shape says 3"),
+        ([2], "INT32", "it has an array of float32 where INT32"),
+    ],
+)
+def test_an_array_is_checked_again_once_its_tensor_says_otherwise(shape: list[int], datatype: str, told: str):
+    tensor = InferInput("x", [2], "FP32", np.zeros(2, "f4"))
+    assert tensor.as_numpy().shape == (2,)
+
+    tensor.shape, tensor.datatype = shape, datatype
+
+    with pytest.raises(InvalidInput, match=f"input 'x': {told}"):
+        tensor.as_numpy()
 
 
 @pytest.mark.parametrize(
