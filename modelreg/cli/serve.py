@@ -166,6 +166,7 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
     set_up_logging()
     try:
         from modelreg.serving import ModelRepository, ModelServer
+        from modelreg.serving.stopping import leave
     except MissingExtra:
         raise
     except ImportError as error:
@@ -178,7 +179,8 @@ def serve(output: Output, /, *, sources: tuple[str, ...], **options: Any) -> Non
     for model in models:
         of_version = f" {model.version}" if model.version is not None else ""
         output.note(f"serving {model.name}{of_version} ({model.platform or type(model).__name__})")
-    server.start(models, listening=lambda *ports: output.note(_addresses(server.host, *ports)))
+    if not server.start(models, listening=lambda *ports: output.note(_addresses(server.host, *ports))):
+        leave()
 
 
 def _sources(texts: tuple[str, ...], options: dict[str, Any]) -> Sources:

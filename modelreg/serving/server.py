@@ -200,7 +200,7 @@ class ModelServer:
 
     def start(
         self, models: Iterable[Any] = (), *, listening: Callable[[int, int | None], object] = lambda *_ports: None
-    ) -> None:
+    ) -> bool:
         """Serve until SIGTERM, SIGINT or :meth:`stop`; then answer the requests under way, and return.
 
         Args:
@@ -208,6 +208,10 @@ class ModelServer:
                 probes are answered already.
             listening: Called with the ports of REST and gRPC (``None`` without it) as soon as no other program can have
                 them.
+
+        Returns:
+            Whether they were answered within the time of grace. Where they were not, threads of this process still work
+            on them, and may abort it when its interpreter ends: :func:`os._exit` does without that.
 
         Raises:
             Unreachable: A port is taken.
@@ -226,8 +230,8 @@ class ModelServer:
             listening(http.port, None if grpc is None else grpc.port)
             if several:
                 self._serve_in_workers(http, grpc, self._stopping)
-            else:
-                self._worker(http, grpc).serve(self._stopping)
+                return True
+            return self._worker(http, grpc).serve(self._stopping)
 
     def stop(self, sig: int = 0) -> None:  # noqa: ARG002 - KServe's
         """Have :meth:`start`, in whichever thread it runs, answer the requests under way and return."""

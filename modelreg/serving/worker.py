@@ -95,13 +95,16 @@ class Worker:
 
     def serve(
         self, stopping: Stopping, *, loaded: Callable[[], None] = lambda: None, listen_first: bool = True
-    ) -> None:
+    ) -> bool:
         """Serve until it is time to stop; then answer the requests under way.
 
         Args:
             stopping: Says when.
             loaded: Called once every model is loaded.
             listen_first: As :meth:`start` has it.
+
+        Returns:
+            Whether they were answered within the time of grace; if not, threads of this process still run.
 
         Raises:
             ModelNotReady: A model says that it could not be loaded.
@@ -113,8 +116,10 @@ class Worker:
             loaded()
             stopping.wait()
             self._withdraw()
-        finally:
+        except BaseException:
             self.stop()
+            raise
+        return self.stop()
 
     def start(self, *, listen_first: bool = True) -> None:
         """Load the models and answer for them.
@@ -135,19 +140,26 @@ class Worker:
             self._listen()
         _log.info("every model is loaded")
 
-    def stop(self) -> None:
-        """Take no new requests, answer those under way within the time of grace, and end."""
+    def stop(self) -> bool:
+        """Take no new requests, answer those under way within the time of grace, and end.
+
+        Returns:
+            Whether all were answered.
+        """
         deadline = monotonic() + self._settings.grace_s
-        if not self.dataplane.drain(self._settings.grace_s):
+        drained = self.dataplane.drain(self._settings.grace_s)
+        if not drained:
             _log.error(
                 "requests were still being worked on %g s after the server was told to stop", self._settings.grace_s
             )
         if self._grpc is not None:
             self._grpc.drain(max(deadline - monotonic(), 0))
             self._grpc.stop()
-        if not self._http.stop(max(deadline - monotonic(), 0.1)):
+        sent = self._http.stop(max(deadline - monotonic(), 0.1))
+        if not sent:
             _log.error("answers were still being sent %g s after the server was told to stop", self._settings.grace_s)
         self.dataplane.close()
+        return drained and sent
 
     def _listen(self) -> None:
         self._http.start()

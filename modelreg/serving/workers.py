@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 
 from modelreg.exceptions import InvalidInput, ServerNotReady
-from modelreg.serving.stopping import Stopping
+from modelreg.serving.stopping import Stopping, leave
 
 _log = logging.getLogger(__name__)
 
@@ -207,8 +207,5 @@ def _work(serve: Serve, number: int, news: Connection, lifeline: Connection | No
             news.send(str(error))
         # The parent has been told, and this process may be a copy: nothing of the program that it copies must run.
         os._exit(1)
-    # As multiprocessing ends those that it forked: granian's threads do not stand the end of an interpreter.
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    # As multiprocessing ends those that it forked.
+    leave()

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import URLError
@@ -28,6 +29,18 @@ from modelreg.serving import Model
 class Doubler(Model):
     def predict(self, payload):
         return {"predictions": [2 * one for one in payload["instances"]]}
+"""
+
+BUSY = """
+import sys, time
+from modelreg.serving import Model
+
+class Busy(Model):
+    def predict(self, payload):
+        print("begun", file=sys.stderr, flush=True)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            pass
 """
 
 
@@ -121,6 +134,24 @@ def test_a_class_is_served_until_the_server_is_told_to_stop(tmp_path: Path):
 
 
 @needs_serve
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal ends a process at once there")
+def test_a_model_that_does_not_end_in_time_is_told_and_does_not_abort_the_process(tmp_path: Path):
+    (tmp_path / "my_model.py").write_text(BUSY)
+    port = free_port()
+    arguments = ["--name", "busy", "--enable-grpc", "false", "--grace-period", "0"]
+    with (
+        serving(tmp_path, port, "my_model:Busy", *arguments) as server,
+        closing(HTTPConnection("127.0.0.1", port)) as http,
+    ):
+        wait_until_ready(f"http://127.0.0.1:{port}", server)
+        http.request("POST", "/v1/models/busy:predict", b"{}")
+        assert "begun\n" in server.stderr
+        said = ended_by_a_signal(server)
+
+    assert "requests were still being worked on 0 s after the server was told to stop" in said
+
+
+@needs_serve
 @pytest.mark.parametrize("source", ["my_model:Doubler", "folder"])
 def test_processes_that_are_spawned_make_the_models_again(tmp_path: Path, source: str):
     folder = tmp_path / "folder"
@@ -152,8 +183,7 @@ def ready_over_grpc(port: int) -> bool:
         return client.is_model_ready("twice")
 
 
-def ask_when_ready(url: str, server: subprocess.Popen[str]) -> object:
-    """The answer to a request, once the server can give one."""
+def wait_until_ready(url: str, server: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -163,6 +193,11 @@ def ask_when_ready(url: str, server: subprocess.Popen[str]) -> object:
             assert server.poll() is None, server.stderr.read()
             assert time.monotonic() < deadline, "the server did not become ready"
             time.sleep(0.05)
+
+
+def ask_when_ready(url: str, server: subprocess.Popen[str]) -> object:
+    """The answer to a request, once the server can give one."""
+    wait_until_ready(url, server)
     body = json.dumps({"instances": [1, 2]}).encode()
     request = Request(f"{url}/v1/models/twice:predict", body, {"Content-Type": "application/json"})
     with urlopen(request, timeout=30) as it:
