@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from modelreg.exceptions import InvalidInput
+from modelreg.exceptions import InferenceError, InvalidInput
 from modelreg.serving.cloudevents import Event, EventAnswers, binary_event, structured_event
 from modelreg.serving.dataplane import DataPlane
 from modelreg.serving.http_answers import Answer, json_answer, model_headers
-from modelreg.wire.json_text import loads
+from modelreg.wire.json_text import dumps, loads
 
 #: The verbs, as they stand in the URL.
 VERBS = ("predict", "explain")
@@ -47,15 +47,31 @@ class V1:
             headers: Headers of the request, their names in lower case.
 
         Raises:
-            InvalidInput: The model refuses the request.
+            InvalidInput: The model refuses the request, or what it repeats of it is nested too deep to be written.
             InferenceError: Another error, with its HTTP status.
         """
         payload, event = asked
         result = self._verbs[verb](name, payload, headers=headers, protocol=PROTOCOL, version=version)
-        if event is not None:
-            answer, event_headers = event.answer(result.answer, name, settings=self._events)
-            return _answer(answer, {**result.headers, **event_headers})
-        return _answer(result.answer, result.headers)
+        try:
+            if event is not None:
+                answer, event_headers = event.answer(result.answer, name, settings=self._events)
+                return _answer(answer, {**result.headers, **event_headers})
+            return _answer(result.answer, result.headers)
+        except InferenceError as error:
+            if _is_too_deep(payload):
+                raise InvalidInput("the body is nested too deep for an answer that repeats it") from error
+            raise
+
+
+def _is_too_deep(payload: Any) -> bool:
+    """Whether JSON that was read cannot be written in an answer: it may be nested four times as deep."""
+    if isinstance(payload, bytes):
+        return False
+    try:
+        dumps({"data": {"predictions": [payload]}})
+    except InferenceError:
+        return True
+    return False
 
 
 def _answer(value: Any, headers: Mapping[str, str]) -> Answer:

@@ -182,6 +182,18 @@ def test_what_a_model_keeps_of_a_large_request_is_not_touched_by_the_next_one(bi
     assert all(map(np.array_equal, model.kept, sent))
 
 
+@pytest.mark.parametrize("depth", [254, 300, 1000])
+def test_an_answer_that_repeats_what_is_nested_too_deep_is_the_client_s_doing(
+    server: requests.Session, depth: int
+) -> None:
+    answer = server.post(f"{URL}/v1/models/sum:predict", data="[" * depth + "]" * depth)
+
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "the body is nested too deep for an answer that repeats it"},
+    )
+
+
 def test_a_large_body_that_is_no_json_is_refused(server: requests.Session) -> None:
     answer = server.post(f"{URL}/v2/models/sum/infer", data=b"[" * LARGE)
 
