@@ -37,6 +37,8 @@ Parameters = dict[str, Any]
 # The numpy type of the data types whose elements are what arrays of it hold: BF16 has fewer bits, and BYTES no type.
 _EXACT = {datatype.name: datatype.dtype for datatype in DATATYPES.values() if datatype.name not in {"BF16", "BYTES"}}
 
+_INTEGERS = frozenset({int})
+
 
 def _upper(text: str) -> str:
     return text.upper()
@@ -138,6 +140,8 @@ class Tensor:
             type(content) is np.ndarray
             and content.dtype is _EXACT.get(self.datatype)
             and [*content.shape] == self.shape
+            # [1.0] and [True] equal [1].
+            and _INTEGERS.issuperset(map(type, self.shape))
         ):
             return content
         try:

@@ -72,6 +72,7 @@ def test_an_array_set_as_a_list_is_a_flat_list_that_can_be_changed():
     ("shape", "datatype", "told"),
     [
         ([3], "FP32", "it has 2 elements where its shape says 3"),
+        ([2.0], "FP32", "its shape is not a list of integers"),
         ([2], "INT32", "it has an array of float32 where INT32"),
     ],
 )
