@@ -64,7 +64,7 @@ class V1:
 
 
 def _is_too_deep(payload: Any) -> bool:
-    """Whether JSON that was read cannot be written in an answer: it may be nested four times as deep as what is written."""
+    """Whether JSON that was read cannot be written in an answer: its nesting may be four times as deep."""
     if isinstance(payload, bytes):
         return False
     try:
