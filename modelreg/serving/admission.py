@@ -127,7 +127,9 @@ class Admission:
     @property
     def present(self) -> int:
         """How many requests have come in and not ended."""
-        return self._present
+        # Whoever counted one has reported it, too.
+        with self._lock:
+            return self._present
 
     def come_in(self) -> None:
         """Be present, without a slot; :meth:`go` ends it.

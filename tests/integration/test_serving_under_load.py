@@ -59,7 +59,7 @@ def full_server() -> Iterator[tuple[RunningServer, HeldModel]]:
         threads = [threading.Thread(target=post, args=(started.http_url, document())) for _ in range(4)]
         for thread in threads:
             thread.start()
-        _until(lambda: started.worker.dataplane.admission.present == 4)
+        _until(lambda: started.worker.dataplane.admission.present == 4 and held.calls == 2)
         try:
             yield started, held
         finally:
