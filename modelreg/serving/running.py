@@ -196,9 +196,7 @@ def run(handlers: Handlers, call: Call, loop: LoopThread) -> Any:
         call.phase = phase
         begun = perf_counter()
         waited = call.waited
-        value = handler(value, call)
-        if hasattr(value, "__await__"):
-            value = loop.run(_awaited(value))
+        value = resolved(handler(value, call), loop)
         # Less what a batch let it wait.
         call.seconds[phase] = perf_counter() - begun - (call.waited - waited)
     return value

@@ -340,7 +340,7 @@ def check_names(tensors: Sequence[Tensor], error: type[ModelRegError]) -> None:
     Raises:
         ModelRegError: They do; it is the ``error`` that was given.
     """
-    if len({tensor.name for tensor in tensors}) == len(tensors):
+    if len(tensors) < 2 or len({tensor.name for tensor in tensors}) == len(tensors):
         return
     name, count = Counter(tensor.name for tensor in tensors).most_common(1)[0]
     raise error(f"{count} of the tensors have the name {name!r:.100}")

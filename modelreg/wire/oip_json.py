@@ -80,8 +80,7 @@ def read_request(
         InvalidInput: They are no such request, or a tensor does not fit; the message names it.
     """
     parameters = _parameters(document, "the request", InvalidInput)
-    if parameters:
-        _check_boolean(parameters, "binary_data_output", "the request")
+    _check_boolean(parameters, "binary_data_output", "the request")
     return InferRequest(
         model_name,
         _tensors(document, "inputs", binary, InferInput, InvalidInput),
@@ -271,8 +270,7 @@ def _tensors(
         tensors.append(tensor)
     if offset != len(binary):
         raise error(f"{len(binary) - offset} bytes follow the data of the last of the {key}")
-    if len(tensors) > 1:
-        check_names(tensors, error)
+    check_names(tensors, error)
     return tensors
 
 
@@ -338,14 +336,13 @@ def _requested(document: dict[str, Any]) -> list[RequestedOutput] | None:
         if not isinstance(fields, dict) or type(fields.get("name")) is not str:
             raise InvalidInput(f"{place} has no name")
         parameters = _parameters(fields, place, InvalidInput)
-        if parameters:
-            _check_boolean(parameters, "binary_data", f"{place}, {fields['name']!r:.100},")
+        _check_boolean(parameters, "binary_data", f"{place}, {fields['name']!r:.100},")
         requested.append(RequestedOutput(fields["name"], parameters))
     return requested or None
 
 
-def _check_boolean(parameters: dict[str, Any], name: str, place: str) -> None:
-    if not isinstance(parameters.get(name, False), bool):
+def _check_boolean(parameters: dict[str, Any] | None, name: str, place: str) -> None:
+    if parameters and not isinstance(parameters.get(name, False), bool):
         raise InvalidInput(f"{place} has a {name} that is not a boolean")
 
 
